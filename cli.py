@@ -1,0 +1,298 @@
+"""The command line: arguments and exit codes, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from solver.planner import Options
+
+OK, OUR_FAULT, BAD_INPUT, INFEASIBLE, NOT_PROVED, NOTHING_FOUND, CHECK_FAILED = 0, 1, 2, 3, 4, 5, 6
+EXIT_OF = {"optimal": OK, "infeasible": INFEASIBLE, "feasible": NOT_PROVED, "unknown": NOTHING_FOUND}
+EPILOG = (
+    "Exit codes: 0 proved optimal or done, 2 bad input, 3 proved infeasible, 4 feasible but not proved, "
+    "5 nothing found within the limits, 6 verification failed or bench deviates, 1 our fault."
+)
+
+
+class Guarded(click.Group):
+    """A group whose commands turn faults into lines and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, KeyboardInterrupt, SystemExit):
+            raise
+        except Exception as error:
+            from costmodels.errors import InputError
+            from solver.backends.base import BackendError
+
+            if isinstance(error, InputError):
+                fail(*map(str, error.faults))
+            if isinstance(error, BackendError):
+                fail(str(error))
+            if ctx.obj and ctx.obj.get("debug"):
+                raise
+            click.echo(f"internal error, our fault: {type(error).__name__}: {error} (--debug shows where)", err=True)
+            sys.exit(OUR_FAULT)
+
+
+def fail(*lines: str) -> NoReturn:
+    """Bad input: each fault on a line, exit code 2."""
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    sys.exit(BAD_INPUT)
+
+
+@click.group(cls=Guarded, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "--version", package_name="ratematch", prog_name="ratematch")
+@click.option("--debug", is_flag=True, help="Show a traceback for internal errors.")
+@click.pass_context
+def main(ctx: click.Context, debug: bool) -> None:
+    """Provably optimal deployment plans for LLM inference.
+
+    INSTANCE is the path of an instance file, or the name of a built-in one (see `instances`).
+    """
+    ctx.obj = {"debug": debug}
+
+
+def controls(command: Any) -> Any:
+    """The options that say how to run; recorded in every result."""
+    options = [
+        click.option("--backend", default="cp-sat", show_default=True, help="cp-sat, scip, highs, cbc, gurobi, ..."),
+        click.option("--formulation", type=click.Choice(["points", "piecewise"]), default="points", show_default=True),
+        click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds."),
+        click.option("--gap", type=click.FloatRange(0, 1), default=0.0, help="Stop at this relative gap; 0 proves."),
+        click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+        click.option("--memory-limit", type=click.IntRange(min=16), metavar="MB", help="Memory limit in MB."),
+        click.option("--log", type=click.Path(path_type=Path), help="Write the back end's log to this file."),
+        click.option("--no-dominance", is_flag=True, help="Keep dominated points (to measure their effect)."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) -> tuple[Options, list[str]]:
+    """Options from arguments, and the list that collects the back end's log."""
+    from solver.backends.base import Controls
+    from solver.backends.registry import BACKENDS
+    from solver.files import check_writable
+    from solver.planner import Options
+    from solver.read import read_json
+
+    if run["backend"] not in BACKENDS:
+        fail(f"--backend: got {run['backend']}, must be one of {', '.join(BACKENDS)}")
+    lines: list[str] = []
+    if run["log"]:
+        check_writable(run["log"])
+    chosen = Controls(
+        threads=run["threads"],
+        seed=run["seed"],
+        time_limit_s=run["time_limit"],
+        gap=run["gap"],
+        memory_limit_mb=run["memory_limit"],
+        log=lines.append if run["log"] else None,
+    )
+    options = Options(
+        backend=run["backend"],
+        formulation=run["formulation"],
+        dominance=not run["no_dominance"],
+        tiebreak=not no_tiebreak,
+        controls=chosen,
+        hint=read_json(hint) if hint else None,
+    )
+    return options, lines
+
+
+def instance_path(text: str) -> Path:
+    """The file of an instance, given as a path or a built-in name."""
+    from instances import resolve
+
+    try:
+        return resolve(text)
+    except ValueError as error:
+        fail(str(error))
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@controls
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
+@click.option("--hint", type=click.Path(path_type=Path), help="Start from an earlier result file.")
+@click.option("--no-tiebreak", is_flag=True, help="Do not settle equal optima.")
+@click.option("--write-model", type=click.Path(path_type=Path), metavar="F.lp|F.mps", help="Write the model.")
+def solve(instance: str, output: Path | None, write_model: Path | None, **run: Any) -> None:
+    """The best deployment, proved."""
+    from solver.files import check_writable, write_whole
+    from solver.planner import solve as plan
+    from solver.report import report
+    from solver.result import to_json
+
+    path = instance_path(instance)
+    options, log = options_of(**run)
+    for target in filter(None, (output, write_model)):
+        check_writable(target)
+    if write_model and write_model.suffix not in (".lp", ".mps"):
+        fail(f"--write-model: got {write_model.name}, must end in .lp or .mps")
+    result = plan(path, options)
+    click.echo(report(result))
+    if output:
+        write_whole(output, to_json(result.as_dict()))
+    if write_model:
+        from solver.export import write_model as write
+
+        click.echo("wrote " + ", ".join(map(str, write(result, write_model, options.formulation))))
+    if run["log"]:
+        write_whole(run["log"], "\n".join(log) + "\n")
+    sys.exit(CHECK_FAILED if result.feasibility.startswith("REFUTED") else EXIT_OF[result.status])
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@controls
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json|F.csv", help="Write the frontier.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg|F.html", help="Draw the frontier.")
+@click.option("--at", "interactivities", metavar="N,N,...", help="Answer these tokens/s/user only.")
+@click.option("--workload", "workloads", multiple=True, help="Sweep this workload's TPOT only (repeatable).")
+@click.option("--allow-unserved", is_flag=True, help="Workloads may end with nothing.")
+@click.option("--min-step", metavar="P%", default="0", help="Skip points closer than this in interactivity.")
+def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
+    """The exact frontier: tokens/s/GPU against tokens/s/user."""
+    from solver.files import check_writable, write_whole
+    from solver.report import frontier_lines
+    from solver.result import to_json
+
+    at, step = numbers_of(run.pop("interactivities")), share_of(run.pop("min_step"))
+    swept = {"workloads": run.pop("workloads"), "allow_unserved": run.pop("allow_unserved")}
+    path = instance_path(instance)
+    options, log = options_of(**run)
+    if run["backend"] != "cp-sat" or run["formulation"] != "points":
+        fail("frontier: every point is proved by cp-sat on points; --backend and --formulation are for solve")
+    for target, endings in ((output, (".json", ".csv")), (plot, (".png", ".svg", ".html"))):
+        if target is not None:
+            check_writable(target)
+            if target.suffix not in endings:
+                fail(f"{target.name}: must end in {' or '.join(endings)}")
+    found = with_progress(path, options, at, step, swept)
+    for line in frontier_lines(found):
+        click.echo(line)
+    if output:
+        write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
+    if plot:
+        from solver.plot import plot_frontier
+
+        plot_frontier(found, plot)
+    if run["log"]:
+        write_whole(run["log"], "\n".join(log) + "\n")
+    sys.exit(frontier_exit(found))
+
+
+def frontier_exit(found: Any) -> int:
+    """The exit code of a frontier."""
+    for fault in found.faults:
+        click.echo(f"error: {fault}", err=True)
+    if found.faults:
+        return CHECK_FAILED
+    stopped = bool(found.missing) and "proved infeasible" not in found.missing
+    if not found.points:
+        return NOTHING_FOUND if stopped else INFEASIBLE
+    return NOT_PROVED if stopped else OK
+
+
+def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept: dict[str, Any]) -> Any:
+    """Traces a frontier, with progress on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from solver.planner import trace
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, count = bar.add_task("tracing the frontier"), 0
+
+        def progress(point: Any) -> None:
+            nonlocal count
+            count += 1
+            user = 0.0 if point.tokens_per_s_per_user is None else float(point.tokens_per_s_per_user)
+            bar.update(task, description=f"{count} points proved, at {user:.1f} tokens/s/user")
+
+        try:
+            return trace(path, options, at=at, min_step=step, progress=progress, **swept)
+        except ValueError as error:
+            fail(str(error))
+
+
+def numbers_of(text: str | None) -> list[Any]:
+    """Interactivities from a comma-separated list."""
+    from fractions import Fraction
+
+    try:
+        return [Fraction(word) for word in text.split(",")] if text else []
+    except (ValueError, ZeroDivisionError):
+        fail(f"--at: got {text}, must be numbers separated by commas, such as 20,50,100")
+
+
+def share_of(text: str) -> Any:
+    """A share from ``0.1%`` or ``0.001``."""
+    from fractions import Fraction
+
+    try:
+        share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        fail(f"--min-step: got {text}, must be a share such as 0.1%")
+    if not 0 <= share <= 1:
+        fail(f"--min-step: got {text}, must be from 0% to 100%")
+    return share
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--rebound", is_flag=True, help="Prove the bound again: other formulation or no dominance, other back end.")
+@click.option("--backend", default="scip", show_default=True, help="The other back end of --rebound.")
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
+def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:
+    """Checks a result or frontier file independently, in exact arithmetic."""
+    from solver.check import check_file
+
+    outcome = check_file(instance_path(instance), result, rebound=rebound, backend=backend, time_limit_s=time_limit)
+    for line in outcome.lines:
+        click.echo(line)
+    sys.exit(OK if outcome.ok else CHECK_FAILED)
+
+
+@main.command(epilog=EPILOG)
+@click.argument("names", nargs=-1)
+@click.option("--record", is_flag=True, help="Write the recorded optima anew (every one proved twice).")
+@click.option("--time-limit", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds a solve.")
+def bench(names: tuple[str, ...], record: bool, time_limit: float) -> None:
+    """Solves the built-in instances and compares with the recorded optima."""
+    from solver.bench import bench as run_bench
+
+    outcome = run_bench(names, record=record, time_limit_s=time_limit, say=click.echo)
+    sys.exit(OK if outcome else CHECK_FAILED)
+
+
+@main.command()
+def instances() -> None:
+    """Lists the built-in instances."""
+    from instances import describe, names
+
+    for name in names():
+        click.echo(f"{name:<38}{describe(name)['description']}")
+
+
+@main.command()
+def backends() -> None:
+    """Lists the back ends, and why one cannot run here."""
+    from solver.backends.registry import available
+
+    for name, reason in available():
+        click.echo(f"{name:<10}{'available' if reason is None else f'unavailable: {reason}'}")

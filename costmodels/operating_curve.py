@@ -1,0 +1,199 @@
+"""The operating curve: latency and request rate of one engine, piecewise linear in batch, exactly."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from costmodels.partition import Partition
+
+Role = Literal["prefill", "decode", "colocated"]
+ROLES: tuple[Role, ...] = ("prefill", "decode", "colocated")
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """
+    One admissible batch of an engine.
+
+    Parameters
+    ----------
+    batch
+        Sequences of one micro-batch over all attention-DP ranks.
+    latency_ms
+        TTFT of a prefill point, TPOT of a decode or co-located point, in ms.
+    ttft_ms
+        TTFT of a prefill or co-located point in ms; None for decode.
+    requests_per_s
+        Completed requests per second of one replica.
+    memory_gib
+        Memory per GPU in GiB; None where unknown.
+    """
+
+    batch: int
+    latency_ms: Fraction
+    ttft_ms: Fraction | None
+    requests_per_s: Fraction
+    memory_gib: Fraction | None
+
+
+@dataclass(frozen=True)
+class OperatingCurve:
+    """
+    An engine's curve: breakpoints, and straight lines between them (DESIGN, terms).
+
+    Parameters
+    ----------
+    role
+        ``prefill``, ``decode`` or ``colocated``.
+    system
+        GPU type.
+    backend, backend_version
+        Serving engine and its version.
+    model
+        Model name.
+    precision
+        The exact precision string.
+    partition
+        The partition of one replica.
+    domain_gpus
+        The NVLink domain that the latencies were priced at.
+    chunk_tokens
+        Prompt tokens per mixed step of a co-located engine; 0 elsewhere.
+    batch
+        Breakpoints, strictly increasing.
+    latency_ms, requests_per_s
+        Values at the breakpoints; positive.
+    ttft_ms
+        Values at the breakpoints; empty for decode.
+    memory_gib
+        Values at the breakpoints in GiB per GPU; empty where unknown.
+    interpolate
+        False: only the breakpoints are admissible. True: every multiple of ``attention_dp`` between the first
+        and the last breakpoint is.
+    fit_error
+        Largest relative amount by which the curve was made worse than the samples behind it; 0 for measured rows.
+    """
+
+    role: Role
+    system: str
+    backend: str
+    backend_version: str
+    model: str
+    precision: str
+    partition: Partition
+    domain_gpus: int
+    chunk_tokens: int
+    batch: tuple[int, ...]
+    latency_ms: tuple[Fraction, ...]
+    requests_per_s: tuple[Fraction, ...]
+    ttft_ms: tuple[Fraction, ...] = ()
+    memory_gib: tuple[Fraction, ...] = ()
+    interpolate: bool = False
+    fit_error: Fraction = Fraction(0)
+
+    @property
+    def batch_step(self) -> int:
+        """Admissible batches are multiples of this: the fullest attention-DP rank sets the latency."""
+        return self.partition.attention_dp
+
+    def admissible_batches(self) -> Iterator[int]:
+        """Yields the batches at which the curve may be operated, ascending."""
+        if not self.interpolate:
+            yield from self.batch
+            return
+        step = self.batch_step
+        first = -(-self.batch[0] // step) * step
+        yield from range(first, self.batch[-1] + 1, step)
+
+    def is_admissible(self, batch: int) -> bool:
+        """Whether the engine may run at the given batch."""
+        if not self.interpolate:
+            index = bisect_left(self.batch, batch)
+            return index < len(self.batch) and self.batch[index] == batch
+        return self.batch[0] <= batch <= self.batch[-1] and batch % self.batch_step == 0
+
+    def at(self, batch: int) -> OperatingPoint:
+        """
+        The operating point at a batch, in exact arithmetic.
+
+        Raises
+        ------
+        ValueError
+            When the batch is not admissible.
+        """
+        if not self.is_admissible(batch):
+            raise ValueError(f"batch {batch} is not admissible on {self.role} {self.partition.label}")
+        right = bisect_left(self.batch, batch)
+        left = right if self.batch[right] == batch else right - 1
+        share = Fraction(batch - self.batch[left], self.batch[right] - self.batch[left]) if left < right else Fraction(0)
+
+        def value(values: tuple[Fraction, ...]) -> Fraction:
+            return values[left] + (values[right] - values[left]) * share
+
+        latency = value(self.latency_ms)
+        ttft = value(self.ttft_ms) if self.ttft_ms else (latency if self.role == "prefill" else None)
+        memory = value(self.memory_gib) if self.memory_gib else None
+        return OperatingPoint(batch, latency, ttft, value(self.requests_per_s), memory)
+
+
+@dataclass(frozen=True)
+class CurveQuery:
+    """
+    What one workload asks of one pool.
+
+    Parameters
+    ----------
+    gpu
+        GPU type of the pool.
+    domain_gpus
+        GPUs of an NVLink domain of the pool.
+    gpus_per_node
+        GPUs of a node, None where not given.
+    pool_gpus
+        GPUs of the pool; None for unlimited.
+    memory_gib
+        Usable memory per GPU in GiB; None: as the cost model knows it.
+    model
+        Model name.
+    isl, osl
+        Input and output tokens.
+    backend
+        Serving engine, None for any.
+    precision
+        Per role: a label, an exact string, or None for any.
+    """
+
+    gpu: str
+    domain_gpus: int
+    gpus_per_node: int | None
+    pool_gpus: int | None
+    memory_gib: Fraction | None
+    model: str
+    isl: int
+    osl: int
+    backend: str | None
+    precision: dict[Role, str | None]
+
+
+@dataclass(frozen=True)
+class CurveSet:
+    """
+    What a cost model answers.
+
+    Parameters
+    ----------
+    curves
+        One per engine.
+    dropped
+        Reason -> count of partitions or rows that were considered and dropped.
+    notes
+        Things a planner should know of these numbers, one sentence each.
+    """
+
+    curves: tuple[OperatingCurve, ...]
+    dropped: dict[str, int]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,121 @@
+"""What another back end or formulation claims, before the exact step proves or refutes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from solver.backends.base import Answer, Backend, BackendError
+from solver.columns import Candidates
+from solver.deployment import Deployment
+from solver.formulation.plan_model import PlanModel
+from solver.formulation.points import build_points
+from solver.hint import holds
+from solver.instance import Instance
+from solver.measure import Measure, fewest_gpus, least_cost, throughput
+from solver.optimise import Clock, Stopped
+
+MOST_RATIO_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Claim:
+    """
+    A back end's answer to the first stage.
+
+    Parameters
+    ----------
+    deployment
+        Its deployment, where it holds exactly; None otherwise.
+    records
+        What was claimed, for the result file.
+    """
+
+    deployment: Deployment | None
+    records: tuple[Mapping[str, object], ...]
+
+    def as_claims(self) -> tuple[Mapping[str, object], ...]:
+        """For the result file."""
+        return self.records
+
+
+def claim_of(first: Backend, formulation: str, instance: Instance, candidates: Candidates, clock: Clock) -> Claim:
+    """
+    Asks a back end for the first stage; nothing where CP-SAT solves ``points``, which the exact step does itself.
+
+    Raises
+    ------
+    BackendError
+        When the back end is not available, fails, or cannot hold the formulation.
+    """
+    reason = first.unavailable()
+    if reason:
+        raise BackendError(f"back end {first.name} is unavailable: {reason}")
+    if formulation == "points" and "exact" in first.capabilities:
+        return Claim(None, ())
+    if formulation == "piecewise" and "continuous" not in first.capabilities:
+        raise BackendError(f"{first.name} knows integers only; the piecewise formulation needs scip, highs or cbc")
+    build = _builder(formulation, instance, candidates)
+    try:
+        deployment, answer, model, value = _best(first, build, instance, clock)
+    except Stopped:
+        return Claim(None, ({"backend": first.name, "formulation": formulation, "status": "unknown"},))
+    feasible = deployment is not None and holds(deployment, candidates.engine_set)
+    record: dict[str, object] = {
+        "backend": first.name,
+        "formulation": formulation,
+        "status": answer.status,
+        "raw_status": answer.raw_status,
+        "objective": None if value is None else float(value),
+        "bound": None if answer.bound is None else float(answer.bound),
+        "wall_s": round(answer.wall_s, 6),
+        "holds_exactly": feasible,
+        "model": model.milp.digest(),
+        "variables": len(model.milp.problem.variables()),
+        "rows": len(model.milp.problem.constraints),
+    }
+    return Claim(deployment if feasible else None, (record,))
+
+
+def _builder(formulation: str, instance: Instance, candidates: Candidates) -> Callable[[], PlanModel]:
+    if formulation == "points":
+        columns = candidates.columns()
+        return lambda: build_points(instance, columns, segments=candidates.table.rate_step)
+    from solver.formulation.piecewise import build_piecewise
+
+    return lambda: build_piecewise(instance, candidates.table.engines)
+
+
+def _best(
+    first: Backend, build: Callable[[], PlanModel], instance: Instance, clock: Clock
+) -> tuple[Deployment | None, Answer, PlanModel, Fraction | None]:
+    """The back end's deployment, its last answer, the model of that answer, and the exact value of the deployment."""
+    measure = _first_measure(instance)
+    best: Deployment | None = None
+    for _ in range(MOST_RATIO_STEPS):
+        model = build()
+        model.maximise(measure.objective(model))
+        clock.solves += 1
+        answer = first.solve(model.milp, clock.remaining())
+        found = None if answer.values is None else Deployment.of(instance, model.read(answer.values))
+        if found is None or not found.assignments:
+            break
+        if instance.objective != "throughput_per_gpu":
+            return found, answer, model, found.objective
+        if best is not None and found.objective <= best.objective:
+            break
+        best = found
+        ratio = throughput(instance)[0].of(best) / best.gpus_used
+        measure = Measure(measure.weights, {pool.name: ratio for pool in instance.pools})
+    return best, answer, model, None if best is None else best.objective
+
+
+def _first_measure(instance: Instance) -> Measure:
+    match instance.objective:
+        case "gpus":
+            return fewest_gpus(instance)
+        case "cost":
+            return least_cost(instance)
+        case _:
+            return throughput(instance)[0]

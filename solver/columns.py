@@ -1,0 +1,304 @@
+"""Columns of the model: the operating points that an optimal deployment can need at given latency limits."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from costmodels.operating_curve import Role
+from solver.deployment import Deployment
+from solver.engines import Engine, EngineSet
+from solver.instance import Instance
+from solver.points import PointTable, scaled_limit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    Latency limits on top of the workloads' own.
+
+    Parameters
+    ----------
+    tpot_ms
+        Workload name to a limit on its slowest decode or co-located point, ms.
+    ttft_ms
+        Workload name to a limit on its slowest prefill or co-located point, ms.
+    """
+
+    tpot_ms: Mapping[str, Fraction]
+    ttft_ms: Mapping[str, Fraction]
+
+
+NO_LIMITS = Limits({}, {})
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    An operating point that the model may use.
+
+    Parameters
+    ----------
+    engine, batch
+        The point.
+    latency_ms, ttft_ms
+        Its latencies in ms; ``ttft_ms`` is 0 for decode.
+    requests_per_s
+        Rate of one replica times the role's utilisation.
+    most
+        Replicas that fit the pool when nothing else is there.
+    """
+
+    engine: Engine
+    batch: int
+    latency_ms: Fraction
+    ttft_ms: Fraction
+    requests_per_s: Fraction
+    most: int
+
+    @property
+    def role(self) -> Role:
+        """The role of the point."""
+        return self.engine.curve.role
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.engine.curve.partition.gpus
+
+
+@dataclass(frozen=True)
+class _Footprint:
+    """Points that a plan can swap for each other: same workload, role, pool, GPUs, stage groups and partners."""
+
+    engine: Engine
+    points: tuple[int, ...]
+    times: tuple[int, ...]
+
+    @property
+    def role(self) -> Role:
+        return self.engine.curve.role
+
+
+class Candidates:
+    """
+    All points of an instance, ready to be reduced to columns at any limits.
+
+    Parameters
+    ----------
+    instance
+        The instance.
+    engines
+        Its engines.
+    table
+        Its points.
+    dominance
+        False keeps every point within the limits, so that the effect of dominance can be measured.
+
+    Notes
+    -----
+    Why a dominated point is never needed: take a plan that uses it and move its replicas to the dominating point.
+    GPUs, stage groups and partners stay or shrink, capacity stays or grows, no limit is broken, so the plan stays
+    feasible and its objective does not fall. Where more prefill capacity can hurt (``decode_covers``), prefill points
+    are only merged when their rates are equal.
+    """
+
+    def __init__(self, instance: Instance, engines: EngineSet, table: PointTable, dominance: bool = True) -> None:
+        self.instance = instance
+        self.engine_set = engines
+        self.table = table
+        self.dominance = dominance
+        self._footprints = [self._reduced(engine, points) for engine, points in self._groups()]
+        self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self._footprints}
+
+    def tpot_levels(self) -> list[Fraction]:
+        """The distinct TPOT of all decode and co-located points, ascending, in ms."""
+        return self._levels(self.table.latency, "prefill", least_osl=2)
+
+    def ttft_levels(self) -> list[Fraction]:
+        """The distinct TTFT of all prefill and co-located points, ascending, in ms."""
+        return self._levels(self.table.ttft, "decode")
+
+    def columns(self, limits: Limits = NO_LIMITS) -> tuple[Column, ...]:
+        """The columns at the given limits, in canonical order: of two that could serve alike, the better first."""
+        chosen = [point for footprint in self._footprints for point in self._within(footprint, limits)]
+        if self.dominance:
+            chosen = self._undominated(chosen)
+        table = self.table
+        chosen.sort(key=lambda p: self._canonical(table.engines[table.engine[p]], p))
+        return tuple(self._column(point) for point in chosen)
+
+    def tightened(self, deployment: Deployment, limits: Limits) -> Deployment | None:
+        """
+        The same replicas, each at the best point of its footprint within the limits; None where one has none left.
+
+        GPUs, stage groups and partners stay, so the deployment stays feasible unless a demand or an end-to-end limit
+        breaks; those are left to the caller to check, and instances that have them get None.
+        """
+        serving = self.instance.serving
+        coupled = any(w.e2el_ms is not None or w.requests_per_s is not None for w in self.instance.workloads)
+        if coupled or serving.decode_covers or serving.engines_per_role != 1:
+            return None
+        chosen = []
+        for a in deployment.assignments:
+            footprint = self._by_key[self._footprint_key(a.engine)]
+            points = self._within(footprint, limits)
+            if not points:
+                return None
+            engine = self.table.engines[self.table.engine[points[-1]]]
+            chosen.append((engine, int(self.table.batch[points[-1]]), int(a.replicas)))
+        return Deployment.of(self.instance, chosen)
+
+    def _canonical(self, engine: Engine, point: int) -> tuple[object, ...]:
+        table, partition = self.table, engine.curve.partition
+        place = (engine.workload.name, engine.curve.role, engine.pool.name)
+        shape = (partition.gpus, partition.stage_group, engine.joint)
+        speed = (-int(table.rate[point]), int(table.latency[point]), int(table.ttft[point]))
+        return (*place, *shape, *speed, engine.index, int(table.batch[point]))
+
+    def _levels(self, values: object, but: str, least_osl: int = 1) -> list[Fraction]:
+        engines = self.table.engines
+        wanted = np.array([e.curve.role != but and e.workload.osl >= least_osl for e in engines], dtype=bool)
+        kept = np.asarray(values)[wanted[self.table.engine]] if len(self.table) else []
+        return [Fraction(int(value), self.table.time_scale) for value in sorted(set(map(int, kept)))]
+
+    def _groups(self) -> Iterator[tuple[Engine, list[int]]]:
+        members: dict[tuple[object, ...], tuple[Engine, list[int]]] = {}
+        starts = np.searchsorted(self.table.engine, np.arange(len(self.table.engines) + 1))
+        for engine in self.table.engines:
+            points = range(int(starts[engine.index]), int(starts[engine.index + 1]))
+            if points:
+                members.setdefault(self._footprint_key(engine), (engine, []))[1].extend(points)
+        yield from members.values()
+
+    def _footprint_key(self, engine: Engine) -> tuple[object, ...]:
+        partition, role = engine.curve.partition, engine.curve.role
+        partners = engine.joint if role != "colocated" else ()
+        return (engine.workload.name, role, engine.pool.name, partition.gpus, partition.pp, partners)
+
+    def _reduced(self, engine: Engine, points: list[int]) -> _Footprint:
+        """The points of a footprint by ascending time, without those that an earlier one beats in rate."""
+        table = self.table
+        index = np.array(points)
+        time = (table.ttft if engine.curve.role == "prefill" else table.latency)[index]
+        rate = table.rate[index]
+        order = np.lexsort((table.batch[index], table.engine[index], _keys(-rate), _keys(time)))
+        index, rate, time = index[order], rate[order], time[order]
+        if self.dominance and self._rate_only_helps(engine.curve.role):
+            best = np.maximum.accumulate(rate)
+            keep = np.append(True, rate[1:] > best[:-1])
+            index, time = index[keep], time[keep]
+        elif self.dominance:
+            _, first = np.unique(rate, return_index=True)
+            first.sort()
+            index, time = index[first], time[first]
+        return _Footprint(engine, tuple(map(int, index)), tuple(map(int, time)))
+
+    def _rate_only_helps(self, role: Role) -> bool:
+        return not (self.instance.serving.decode_covers and role == "prefill")
+
+    def _within(self, footprint: _Footprint, limits: Limits) -> tuple[int, ...]:
+        """The points of a footprint that the limits leave, reduced to the best where time counts no more."""
+        name, role = footprint.engine.workload.name, footprint.role
+        tpot, ttft = limits.tpot_ms.get(name), limits.ttft_ms.get(name)
+        if footprint.engine.workload.osl == 1:
+            tpot = None
+        if role == "colocated" and ttft is not None:
+            return self._colocated_within(footprint, tpot, ttft)
+        limit = ttft if role == "prefill" else tpot
+        if limit is None:
+            points = footprint.points
+        else:
+            points = footprint.points[: bisect_right(footprint.times, scaled_limit(limit, self.table))]
+        return points[-1:] if self._only_best(footprint) else points
+
+    def _only_best(self, footprint: _Footprint) -> bool:
+        coupled = footprint.engine.workload.e2el_ms is not None and footprint.role != "colocated"
+        return self.dominance and self._rate_only_helps(footprint.role) and not coupled
+
+    def _colocated_within(self, footprint: _Footprint, tpot: Fraction | None, ttft: Fraction) -> tuple[int, ...]:
+        """With a TTFT limit the staircase over TPOT may have lost points: look at all of them again."""
+        table = self.table
+        key = self._footprint_key(footprint.engine)
+        members = [engine.index for engine in table.engines if self._footprint_key(engine) == key]
+        mask = np.isin(table.engine, members) & (table.ttft <= scaled_limit(ttft, table)).astype(bool)
+        if tpot is not None:
+            mask &= (table.latency <= scaled_limit(tpot, table)).astype(bool)
+        points = [int(point) for point in np.flatnonzero(mask)]
+        if not points:
+            return ()
+        reduced = self._reduced(footprint.engine, points).points
+        return reduced[-1:] if self.dominance else reduced
+
+    def _undominated(self, points: list[int]) -> list[int]:
+        """Drops points that another footprint beats: no more GPUs, groups that fit in theirs, no less rate."""
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for point in points:
+            engine = self.table.engines[self.table.engine[point]]
+            partners = engine.joint if engine.curve.role != "colocated" else ()
+            groups.setdefault((engine.workload.name, engine.curve.role, engine.pool.name, partners), []).append(point)
+        kept: list[int] = []
+        for members in groups.values():
+            role = self.table.engines[self.table.engine[members[0]]].curve.role
+            kept += self._best_of(members) if self._rate_only_helps(role) else members
+        return kept
+
+    def _best_of(self, points: list[int]) -> list[int]:
+        ordered = sorted(points, key=lambda p: self._canonical(self.table.engines[self.table.engine[p]], p))
+        kept: list[int] = []
+        for point in ordered:
+            if not any(self._beats(other, point) for other in kept):
+                kept.append(point)
+        return kept
+
+    def _beats(self, a: int, b: int) -> bool:
+        """Whether copies of point a take the place of a replica at point b, at no loss."""
+        table = self.table
+        first, second = table.engines[table.engine[a]], table.engines[table.engine[b]]
+        if self.instance.is_unlimited:
+            copies = Fraction(second.curve.partition.gpus, first.curve.partition.gpus)
+        else:
+            copies = Fraction(self._copies(first, second))
+        slower = table.latency[a] > table.latency[b] or table.ttft[a] > table.ttft[b]
+        coupled = first.workload.e2el_ms is not None and first.curve.role != "colocated"
+        return bool(copies * int(table.rate[a]) >= int(table.rate[b]) and copies > 0 and not (coupled and slower))
+
+    def _copies(self, a: Engine, b: Engine) -> int:
+        """How many replicas of a fit into the GPUs and the stage groups of one replica of b."""
+        inner, outer = a.curve.partition, b.curve.partition
+        domain = a.pool.nvlink_domain_gpus
+        if inner.stage_group <= domain < outer.stage_group:
+            slots = -(-outer.stage_group // domain) * (domain // inner.stage_group)
+        elif domain < inner.stage_group:
+            slots = -(-outer.stage_group // domain) // -(-inner.stage_group // domain)
+        else:
+            slots = outer.stage_group // inner.stage_group
+        copies = min(slots * outer.pp // inner.pp, outer.gpus // inner.gpus)
+        bounded = (a.workload.name, a.curve.role) in self.instance.serving.max_replicas
+        return min(copies, 1) if bounded else copies
+
+    def _column(self, point: int) -> Column:
+        table = self.table
+        engine = table.engines[table.engine[point]]
+        serving = self.instance.serving
+        most = engine.most_replicas
+        bound = serving.max_replicas.get((engine.workload.name, engine.curve.role))
+        return Column(
+            engine=engine,
+            batch=int(table.batch[point]),
+            latency_ms=table.latency_ms(point),
+            ttft_ms=table.ttft_ms(point),
+            requests_per_s=table.requests_per_s(point) * serving.utilization[engine.curve.role],
+            most=most if bound is None else min(most, bound),
+        )
+
+
+def _keys(values: np.ndarray) -> np.ndarray:
+    """Sort keys: integers beyond 64 bits become ranks, since lexsort wants plain numbers."""
+    if values.dtype != object:
+        return values
+    return np.unique(values, return_inverse=True)[1]

@@ -1,0 +1,250 @@
+"""Why nothing serves an instance: each requirement relaxed alone, to the nearest limit that would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from solver.columns import Candidates
+from solver.deployment import Deployment
+from solver.engines import CostModel, EngineSet, engines_of
+from solver.instance import Instance, Pool, Workload
+from solver.measure import Measure, demand_of, least_cost
+from solver.optimise import Stopped
+from solver.points import points_of
+from solver.stages import Stages
+
+MOST_GPUS = 10**6
+
+
+@dataclass(frozen=True)
+class Reason:
+    """
+    A requirement that alone stands in the way, or what is reachable at best.
+
+    Parameters
+    ----------
+    requirement
+        TTFT, TPOT, E2E, inventory, memory, demand, budget, rules.
+    where
+        Workload or pool.
+    given, nearest
+        The limit as given, and the nearest one at which the instance is feasible.
+    unit
+        Unit of both.
+    """
+
+    requirement: str
+    where: str
+    given: Fraction
+    nearest: Fraction
+    unit: str
+
+    def as_dict(self) -> dict[str, object]:
+        """For the result file."""
+        return {
+            "requirement": self.requirement,
+            "where": self.where,
+            "given": float(self.given),
+            "nearest": float(self.nearest),
+            "unit": self.unit,
+            "text": f"{self.requirement} of {self.where}: {_short(self.given)} -> {_short(self.nearest)} {self.unit}",
+        }
+
+
+def _short(value: Fraction) -> str:
+    return f"{float(value):.6g}"
+
+
+def reasons_for(stages: Stages, model: CostModel) -> tuple[Mapping[str, object], ...]:
+    """
+    What would make an infeasible instance feasible, one change at a time, each nearest and proved by bisection.
+
+    Besides, the best TTFT and TPOT that any point reaches, so that a limit out of reach is seen at once. Where a
+    limit of the run stops the search, what was found so far is returned.
+    """
+    found: list[Mapping[str, object]] = []
+    instance = stages.instance
+    try:
+        for reason in _nearest(instance, stages, model):
+            found.append(reason.as_dict())
+    except (Stopped, KeyboardInterrupt):
+        found.append({"requirement": "search", "text": "stopped by a limit before every requirement was tried"})
+    found += _reachable(instance, model)
+    if not any("nearest" in reason for reason in found):
+        found.insert(0, {"requirement": "several", "text": "no single requirement, relaxed alone, makes it feasible"})
+    return tuple(found)
+
+
+def _nearest(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    for workload in instance.workloads:
+        for key, name in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2el_ms", "E2E")):
+            given: Fraction | None = getattr(workload, key)
+            if given is not None:
+                yield from _latency(instance, workload, key, name, given, stages, model)
+        if workload.requests_per_s is not None:
+            yield from _demand(instance, workload, stages, model)
+    for pool in instance.pools:
+        yield from _inventory(instance, pool, stages, model)
+        if pool.memory_gib is not None:
+            yield from _memory(instance, pool, stages, model)
+    yield from _budget(instance, stages, model)
+    yield from _rules(instance, stages, model)
+
+
+def _probe(instance: Instance, stages: Stages, model: CostModel) -> Stages:
+    """Stages of a changed instance."""
+    engines = engines_of(instance, model)
+    candidates = Candidates(instance, engines, points_of(instance, engines))
+    return Stages(instance, candidates, stages.backend, stages.clock, stages.must_serve)
+
+
+def _feasible(instance: Instance, stages: Stages, model: CostModel) -> Deployment | None:
+    probe = _probe(instance, stages, model)
+    found = probe.search(probe.candidates.columns(), []).find()
+    if found.verdict == "unknown":
+        raise Stopped
+    return found.deployment
+
+
+def _with_workload(instance: Instance, workload: Workload, **changes: object) -> Instance:
+    changed = replace(workload, **changes)  # type: ignore[arg-type]
+    return replace(instance, workloads=tuple(changed if w is workload else w for w in instance.workloads))
+
+
+def _with_pool(instance: Instance, pool: Pool, **changes: object) -> Instance:
+    changed = replace(pool, **changes)  # type: ignore[arg-type]
+    return replace(instance, pools=tuple(changed if p is pool else p for p in instance.pools))
+
+
+def _bisect(levels: list[Fraction], change: Callable[[Fraction], Instance], stages: Stages, model: CostModel) -> Fraction | None:
+    """The smallest level at which the changed instance is feasible, None where the largest is not."""
+    if not levels or _feasible(change(levels[-1]), stages, model) is None:
+        return None
+    low, high = 0, len(levels) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _feasible(change(levels[middle]), stages, model) is None:
+            low = middle + 1
+        else:
+            high = middle
+    return levels[high]
+
+
+def _latency(
+    instance: Instance, workload: Workload, key: str, name: str, given: Fraction, stages: Stages, model: CostModel
+) -> Iterator[Reason]:
+    free = _with_workload(instance, workload, **{key: None})
+    if _feasible(free, stages, model) is None:
+        return
+    levels = [level for level in _levels(free, workload.name, key, model) if level > given]
+    nearest = _bisect(levels, lambda level: _with_workload(instance, workload, **{key: level}), stages, model)
+    if nearest is not None:
+        yield Reason(name, workload.name, given, nearest, "ms")
+
+
+def _levels(free: Instance, name: str, key: str, model: CostModel) -> list[Fraction]:
+    """Every value that a latency can take."""
+    engines = engines_of(free, model)
+    table = points_of(free, engines)
+    first, each, both = set(), set(), set()
+    for point in range(len(table)):
+        engine = table.engines[table.engine[point]]
+        if engine.workload.name == name:
+            steps, ttft, latency = engine.workload.osl - 1, table.ttft_ms(point), table.latency_ms(point)
+            role = engine.curve.role
+            first |= {ttft} if role != "decode" else set()
+            each |= {latency} if role != "prefill" else set()
+            both |= {ttft + steps * latency} if role == "colocated" else set()
+    if key != "e2el_ms":
+        return sorted(first if key == "ttft_ms" else each)
+    steps = free.workload(name).osl - 1
+    pairs = {a + steps * b for a in _thinned(first) for b in _thinned(each)}
+    return sorted(both | pairs)
+
+
+def _thinned(values: set[Fraction]) -> list[Fraction]:
+    """At most 300 of the values: enough for a near limit where pairs would be too many."""
+    ordered = sorted(values)
+    step = -(-len(ordered) // 300) or 1
+    return ordered[::step]
+
+
+def _demand(instance: Instance, workload: Workload, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    probe = _probe(_with_workload(instance, workload, requests_per_s=None), stages, model)
+    found = probe.search(probe.candidates.columns(), []).maximise(demand_of(probe.instance, probe.instance.workload(workload.name)))
+    if found.verdict == "optimal" and found.value:
+        yield Reason("demand", workload.name, workload.requests_per_s or Fraction(0), found.value, "requests/s")
+
+
+def _inventory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    given = pool.gpus or 0
+    high = given
+    while _feasible(_with_pool(instance, pool, gpus=high), stages, model) is None:
+        if high >= MOST_GPUS:
+            return
+        high = min(MOST_GPUS, high * 8)
+    low = given
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _feasible(_with_pool(instance, pool, gpus=middle), stages, model) is None:
+            low = middle
+        else:
+            high = middle
+    yield Reason("inventory", pool.name, Fraction(given), Fraction(high), "GPUs")
+
+
+def _memory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    free = _with_pool(instance, pool, memory_gib=None)
+    engines = engines_of(free, model)
+    levels = sorted({m for e in engines.engines if e.pool.name == pool.name for m in e.curve.memory_gib})
+    higher = [level for level in levels if level > (pool.memory_gib or 0)]
+    nearest = _bisect(higher, lambda level: _with_pool(instance, pool, memory_gib=level), stages, model)
+    if nearest is not None:
+        yield Reason("memory", pool.name, pool.memory_gib or Fraction(0), nearest, "GiB per GPU")
+
+
+def _budget(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    budget = instance.budget
+    watts = Measure({}, {pool.name: pool.watts_per_gpu or Fraction(0) for pool in instance.pools})
+    for key, name, unit, measure in (
+        ("usd_per_hour", "budget", "USD/hour", least_cost(instance)),
+        ("watts", "power", "W", watts),
+    ):
+        given: Fraction | None = getattr(budget, key)
+        if given is not None:
+            probe = _probe(replace(instance, budget=replace(budget, **{key: None})), stages, model)
+            found = probe.search(probe.candidates.columns(), []).maximise(measure)
+            if found.verdict == "optimal" and found.deployment is not None:
+                spent = getattr(found.deployment, key)
+                yield Reason(name, "the fleet", given, spent, unit)
+
+
+def _rules(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    """Rules that are on or off: without them, 0 of them stand in the way."""
+    serving = instance.serving
+    for name, changed, count in (
+        ("min_replicas", replace(serving, min_replicas={}), len(serving.min_replicas)),
+        ("max_replicas", replace(serving, max_replicas={}), len(serving.max_replicas)),
+        ("allow and deny", replace(serving, allow={}, deny={}), len(serving.allow) + len(serving.deny)),
+        ("decode_covers", replace(serving, decode_covers=False), int(serving.decode_covers)),
+        ("modes", replace(serving, modes=("colocated", "disaggregated")), int(len(serving.modes) < 2)),
+    ):
+        if count and _feasible(replace(instance, serving=changed), stages, model) is not None:
+            yield Reason("rules", name, Fraction(count), Fraction(0), "rules")
+
+
+def _reachable(instance: Instance, model: CostModel) -> Iterator[Mapping[str, object]]:
+    """The best latencies that any point reaches, whatever the limits."""
+    free = replace(instance, workloads=tuple(replace(w, ttft_ms=None, tpot_ms=None, e2el_ms=None) for w in instance.workloads))
+    table = points_of(free, engines_of(free, model))
+    for workload in instance.workloads:
+        mine = [p for p in range(len(table)) if table.engines[table.engine[p]].workload.name == workload.name]
+        for name, values in (
+            ("TTFT", [table.ttft_ms(p) for p in mine if table.engines[table.engine[p]].curve.role != "decode"]),
+            ("TPOT", [table.latency_ms(p) for p in mine if table.engines[table.engine[p]].curve.role != "prefill"]),
+        ):
+            text = f"best reachable {name} of {workload.name}: " + (f"{_short(min(values))} ms" if values else "none, no point is left")
+            best = float(min(values)) if values else None
+            yield {"requirement": f"best {name}", "where": workload.name, "best": best, "unit": "ms", "text": text}

@@ -1,0 +1,263 @@
+"""The instance: pools, workloads, serving rules. Immutable, exact, and free of any solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+from costmodels.operating_curve import ROLES, OperatingCurve, Role
+
+Mode = Literal["colocated", "disaggregated"]
+Objective = Literal["throughput", "throughput_per_gpu", "gpus", "cost"]
+MODES: tuple[Mode, ...] = ("colocated", "disaggregated")
+MODE_ROLES: dict[Mode, tuple[Role, ...]] = {"colocated": ("colocated",), "disaggregated": ("prefill", "decode")}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    GPUs of one kind.
+
+    Parameters
+    ----------
+    name
+        Unique name.
+    gpu
+        GPU type.
+    gpus
+        How many; None for unlimited.
+    nvlink_domain_gpus
+        GPUs of an NVLink domain. The last domain of a pool may be partial.
+    gpus_per_node
+        GPUs of a node, or None.
+    usd_per_gpu_hour, watts_per_gpu
+        Price (USD/hour) and power (W) of one GPU, or None.
+    memory_gib
+        Usable memory per GPU in GiB, or None.
+    """
+
+    name: str
+    gpu: str
+    gpus: int | None
+    nvlink_domain_gpus: int
+    gpus_per_node: int | None = None
+    usd_per_gpu_hour: Fraction | None = None
+    watts_per_gpu: Fraction | None = None
+    memory_gib: Fraction | None = None
+
+    @property
+    def full_domains(self) -> int:
+        """Whole NVLink domains of the pool."""
+        return (self.gpus or 0) // self.nvlink_domain_gpus
+
+    @property
+    def partial_domain_gpus(self) -> int:
+        """GPUs of the last, partial domain; 0 where there is none."""
+        return (self.gpus or 0) % self.nvlink_domain_gpus
+
+
+@dataclass(frozen=True)
+class Workload:
+    """
+    A model, its traffic and its SLA.
+
+    Parameters
+    ----------
+    name
+        Unique name.
+    model
+        Model name.
+    isl, osl
+        Input and output tokens per request.
+    precision
+        Per role a label, an exact string, or None for any.
+    backend
+        Serving engine, or None for any.
+    ttft_ms, tpot_ms, e2el_ms
+        Latency limits in ms, or None; a latency equal to its limit is feasible.
+    requests_per_s
+        Demand that must be met, or None.
+    max_requests_per_s
+        Rate beyond which nothing is credited, or None.
+    weight
+        Weight of the output tokens in the objective.
+    """
+
+    name: str
+    model: str
+    isl: int
+    osl: int
+    precision: dict[Role, str | None] = field(default_factory=lambda: dict.fromkeys(ROLES))
+    backend: str | None = None
+    ttft_ms: Fraction | None = None
+    tpot_ms: Fraction | None = None
+    e2el_ms: Fraction | None = None
+    requests_per_s: Fraction | None = None
+    max_requests_per_s: Fraction | None = None
+    weight: Fraction = Fraction(1)
+
+    def roles(self, mode: Mode) -> tuple[Role, ...]:
+        """The roles that a mode needs; with one output token the prefill has done all the work."""
+        return ("prefill",) if mode == "disaggregated" and self.osl == 1 else MODE_ROLES[mode]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """
+    Selects operating points; a point matches when every given field fits.
+
+    Parameters
+    ----------
+    fields
+        Field name to the allowed values (a set of integers or names) or to an inclusive range ``(min, max)``.
+    """
+
+    fields: dict[str, frozenset[int | str] | tuple[int | None, int | None]]
+
+    def matches(self, curve: OperatingCurve, batch: int) -> bool:
+        """Whether the engine at this batch is selected."""
+        return all(_fits(allowed, _value(name, curve, batch)) for name, allowed in self.fields.items())
+
+
+def _value(name: str, curve: OperatingCurve, batch: int) -> int | str:
+    if name == "batch":
+        return batch
+    owner = curve if name in ("chunk_tokens", "backend") else curve.partition
+    value: int | str = getattr(owner, name)
+    return value
+
+
+def _fits(allowed: frozenset[int | str] | tuple[int | None, int | None], value: int | str) -> bool:
+    if isinstance(allowed, frozenset):
+        return value in allowed
+    low, high = allowed
+    assert isinstance(value, int)
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """
+    How workloads may be served.
+
+    Parameters
+    ----------
+    modes
+        Allowed modes.
+    hybrid
+        Whether one workload may be served in both modes at once.
+    engines_per_role
+        Different engines per workload, pool and role; None for any number.
+    utilization
+        Per role, the share of the modelled rate that is planned with.
+    decode_covers
+        Whether prefill capacity may exceed decode capacity by no more than ``tolerance``.
+    tolerance
+        See ``decode_covers``.
+    allow, deny
+        Per role, patterns of points. No ``allow`` patterns: all are allowed.
+    min_replicas, max_replicas
+        (workload, role) to a bound on replicas over all pools.
+    """
+
+    modes: tuple[Mode, ...] = MODES
+    hybrid: bool = False
+    engines_per_role: int | None = 1
+    utilization: dict[Role, Fraction] = field(default_factory=lambda: dict.fromkeys(ROLES, Fraction(1)))
+    decode_covers: bool = False
+    tolerance: Fraction = Fraction(3, 100)
+    allow: dict[Role, tuple[Pattern, ...]] = field(default_factory=dict)
+    deny: dict[Role, tuple[Pattern, ...]] = field(default_factory=dict)
+    min_replicas: dict[tuple[str, Role], int] = field(default_factory=dict)
+    max_replicas: dict[tuple[str, Role], int] = field(default_factory=dict)
+
+    def allows(self, curve: OperatingCurve, batch: int) -> bool:
+        """Whether the rules let an engine run at a batch."""
+        allow, deny = self.allow.get(curve.role, ()), self.deny.get(curve.role, ())
+        if allow and not any(pattern.matches(curve, batch) for pattern in allow):
+            return False
+        return not any(pattern.matches(curve, batch) for pattern in deny)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """
+    Limits on the GPUs used.
+
+    Parameters
+    ----------
+    usd_per_hour, watts
+        The limits, or None.
+    count_idle
+        Whether idle GPUs count, in the budget and in the cost.
+    """
+
+    usd_per_hour: Fraction | None = None
+    watts: Fraction | None = None
+    count_idle: bool = False
+
+
+@dataclass(frozen=True)
+class CostModelSpec:
+    """
+    Where latencies and rates come from.
+
+    Parameters
+    ----------
+    kind
+        ``roofline`` or ``curves``.
+    paths
+        Tables, as written in the instance.
+    interpolate
+        Whether batches between rows are admissible.
+    """
+
+    kind: str = "roofline"
+    paths: tuple[str, ...] = ()
+    interpolate: bool = False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """
+    One planning problem.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    pools, workloads
+        What there is and what is asked.
+    serving, cost_model, objective, budget
+        How it may be served, priced, judged and limited.
+    description
+        A sentence for people.
+    """
+
+    name: str
+    pools: tuple[Pool, ...]
+    workloads: tuple[Workload, ...]
+    serving: Serving = field(default_factory=Serving)
+    cost_model: CostModelSpec = field(default_factory=CostModelSpec)
+    objective: Objective = "throughput"
+    budget: Budget = field(default_factory=Budget)
+    description: str = ""
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether replicas are real numbers and the answer is the limit."""
+        return self.pools[0].gpus is None
+
+    @property
+    def inventory_gpus(self) -> int:
+        """GPUs of all pools; GPUs of all types count one each."""
+        return sum(pool.gpus or 0 for pool in self.pools)
+
+    def pool(self, name: str) -> Pool:
+        """The pool of that name."""
+        return next(pool for pool in self.pools if pool.name == name)
+
+    def workload(self, name: str) -> Workload:
+        """The workload of that name."""
+        return next(workload for workload in self.workloads if workload.name == name)

@@ -1,0 +1,155 @@
+"""What a stage optimises, evaluated exactly and written as rows without flow variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pulp
+
+from costmodels.operating_curve import Role
+from solver.deployment import Deployment
+from solver.formulation.plan_model import PlanModel, whole_weights
+from solver.formulation.scaling import number, short_down, short_up
+from solver.formulation.unit import total
+from solver.instance import Instance, Workload
+
+Sides = tuple[tuple[str, Role | None], ...]
+"""For each workload the role that limits its flow; None where ``max_requests_per_s`` does."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """
+    A linear measure of deployments, to be maximised: sum of weight x flow - sum of price x GPUs used.
+
+    Parameters
+    ----------
+    weights
+        Workload name to the weight of one request/s.
+    prices
+        Pool name to the price of one GPU used.
+    """
+
+    weights: Mapping[str, Fraction]
+    prices: Mapping[str, Fraction]
+
+    def of(self, deployment: Deployment) -> Fraction:
+        """The exact value of a deployment."""
+        instance = deployment.instance
+        gain = sum((self.weights[w.name] * deployment.flow(w) for w in instance.workloads if self.weights), Fraction(0))
+        return gain - sum((self.prices[p.name] * deployment.gpus_in(p) for p in instance.pools if self.prices), Fraction(0))
+
+    def objective(self, model: PlanModel) -> pulp.LpAffineExpression:
+        """The measure over the model's flow variables, in model units, rounded up."""
+        unit, step = model.scaling.unit, model.scaling.flow_step
+        gain = total(number(self.weights[name]) * flow for name, flow in model.draft.flow.items() if self.weights.get(name))
+        terms = []
+        for item in model.draft.units if self.prices else ():
+            price = self.prices[item.engine.pool.name] * item.engine.curve.partition.gpus * unit
+            coarse = math.floor(price / step) * step if self.weights else price
+            terms.append(short_down(coarse) * item.replicas)
+        return gain - total(terms)
+
+
+def throughput(instance: Instance) -> tuple[Measure, Fraction]:
+    """Weighted output tokens/s in whole weights, and the tokens/s that one unit of the measure is worth."""
+    weights, worth = whole_weights(instance.workloads, weighted=True)
+    return Measure(weights, {}), worth
+
+
+def tokens(instance: Instance) -> Measure:
+    """Output tokens/s without the workloads' weights."""
+    return Measure(whole_weights(instance.workloads, weighted=False)[0], {})
+
+
+def fewest_gpus(instance: Instance) -> Measure:
+    """Minus the GPUs used."""
+    return Measure({}, {pool.name: Fraction(1) for pool in instance.pools})
+
+
+def least_cost(instance: Instance) -> Measure:
+    """Minus the USD/hour of the GPUs used."""
+    return Measure({}, {pool.name: pool.usd_per_gpu_hour or Fraction(0) for pool in instance.pools})
+
+
+def demand_of(instance: Instance, workload: Workload) -> Measure:
+    """The flow of one workload."""
+    return Measure({w.name: Fraction(w is workload) for w in instance.workloads}, {})
+
+
+@dataclass(frozen=True)
+class Floor:
+    """
+    A requirement: measure >= value, or > value.
+
+    Parameters
+    ----------
+    measure, value
+        See above; the value in units of the measure.
+    strict
+        Whether equality is not enough.
+    """
+
+    measure: Measure
+    value: Fraction
+    strict: bool = False
+
+    def holds(self, deployment: Deployment) -> bool:
+        """Whether a deployment meets it, exactly."""
+        value = self.measure.of(deployment)
+        return value > self.value if self.strict else value >= self.value
+
+
+def bottlenecks(deployment: Deployment) -> Sides:
+    """The role that limits each workload's flow in a deployment."""
+    return tuple((w.name, _bottleneck(deployment, w)) for w in deployment.instance.workloads)
+
+
+def _bottleneck(deployment: Deployment, workload: Workload) -> Role | None:
+    cap = workload.max_requests_per_s
+    if cap is not None and deployment.flow(workload) == cap:
+        return None
+    return min(workload.roles("disaggregated"), key=lambda role: deployment.capacity(workload, role))
+
+
+def all_sides(instance: Instance, most: int = 8) -> list[Sides]:
+    """Every combination of limiting roles, or none where there are more than ``most``."""
+    combinations: list[Sides] = [()]
+    for workload in instance.workloads:
+        options: list[Role | None] = list(workload.roles("disaggregated"))
+        options += [None] if workload.max_requests_per_s is not None else []
+        combinations = [(*head, (workload.name, side)) for head in combinations for side in options]
+        if len(combinations) > most:
+            return []
+    return combinations
+
+
+def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint:
+    """
+    A row over replicas that every deployment meeting the floor satisfies.
+
+    X_w <= capacity of the limiting role + capacity of co-located engines, whichever role that is; so
+    sum of weight_w x (those capacities) - sum of price x GPUs >= value is implied for every choice of roles, and the
+    floor holds exactly when it is true for all of them. Coefficients are rounded up, the value down.
+    """
+    measure, scaling = floor.measure, model.scaling
+    limit = dict(sides)
+    constant = Fraction(0)
+    if measure.weights:
+        for workload in model.instance.workloads:
+            if limit[workload.name] is None:
+                constant += measure.weights[workload.name] * (workload.max_requests_per_s or 0)
+    terms = []
+    for unit in model.draft.units:
+        name = unit.engine.workload.name
+        counts = bool(measure.weights) and unit.role in (limit[name], "colocated") and limit[name] is not None
+        gain = measure.weights[name] * (unit.rate or 0) if counts else Fraction(0)
+        price = measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
+        if gain or price:
+            exact = (gain - price) * scaling.unit
+            terms.append(short_up(math.ceil(exact / scaling.step) * scaling.step) * unit.replicas)
+    least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
+    return total(terms) >= short_down(least * scaling.step)

@@ -1,0 +1,313 @@
+"""The exact step: a relaxed integer model, exact evaluation, and rows that close what rounding opened."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+import pulp
+
+from solver.backends.base import Answer, Backend, Controls
+from solver.deployment import Deployment
+from solver.formulation.plan_model import PlanModel
+from solver.formulation.unit import total
+from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row
+
+Verdict = Literal["optimal", "feasible", "infeasible", "unknown"]
+
+
+class Stopped(Exception):
+    """A limit or an interrupt came before the answer."""
+
+
+@dataclass
+class Clock:
+    """
+    Time left and solves done.
+
+    Parameters
+    ----------
+    controls
+        Run controls; each solve gets the time that is left.
+    """
+
+    controls: Controls
+    started: float = field(default_factory=time.perf_counter)
+    solves: int = 0
+
+    def remaining(self) -> Controls:
+        """
+        Controls for the next solve.
+
+        Raises
+        ------
+        Stopped
+            When no time is left.
+        """
+        limit = self.controls.time_limit_s
+        if limit is None:
+            return self.controls
+        left = limit - (time.perf_counter() - self.started)
+        if left <= 0:
+            raise Stopped
+        return replace(self.controls, time_limit_s=left)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """
+    The outcome of one stage.
+
+    Parameters
+    ----------
+    verdict
+        ``optimal``: the deployment is best and that is proved. ``feasible``: a limit came first.
+        ``infeasible``: proved that there is none. ``unknown``: a limit came before any.
+    deployment
+        The best found.
+    value
+        Its exact measure.
+    bound
+        A proved bound on the measure; equal to ``value`` where optimal.
+    model_hash
+        Hash of the model whose infeasibility or optimum is the proof.
+    """
+
+    verdict: Verdict
+    deployment: Deployment | None
+    value: Fraction | None
+    bound: Fraction | None
+    model_hash: str
+
+
+class Search:
+    """
+    Optimises measures over one model, exactly.
+
+    Every solution of the back end is evaluated in rational arithmetic. A requirement that the relaxed model missed is
+    added as a row over replicas (:func:`solver.measure.floor_row`); where even that row, rounded, is met, the bottleneck
+    itself is excluded: some limiting unit must grow, or some hindering one shrink. Both kinds of row are implied by
+    the requirement, so an infeasible model is a proof.
+
+    Parameters
+    ----------
+    model
+        A model of the ``points`` formulation; rows are added to it.
+    backend
+        A back end whose proofs are exact.
+    clock
+        Time and controls.
+    """
+
+    def __init__(self, model: PlanModel, backend: Backend, clock: Clock) -> None:
+        self.model = model
+        self.backend = backend
+        self.clock = clock
+        self.floors: list[Floor] = []
+        self._rows = 0
+        self._known: set[tuple[int, Sides]] = set()
+        self._sides = all_sides(model.instance)
+        for workload in model.instance.workloads:
+            if workload.requests_per_s is not None:
+                self.require(Floor(demand_of(model.instance, workload), workload.requests_per_s))
+
+    def require(self, floor: Floor) -> None:
+        """Adds a requirement that every further deployment meets."""
+        self.floors.append(floor)
+        unlimited: Sides = tuple((workload.name, None) for workload in self.model.instance.workloads)
+        for sides in self._sides if floor.measure.weights else [unlimited]:
+            self._add_row(len(self.floors) - 1, sides)
+
+    def maximise(self, measure: Measure, start: Deployment | None = None) -> Optimum:
+        """
+        The best deployment under the requirements, with a proof.
+
+        Parameters
+        ----------
+        measure
+            What to maximise. On return a row asks for more than the optimum; use a fresh search for another stage.
+        start
+            A deployment known to meet the requirements: the first solve asks for a better one.
+        """
+        best, bound = start, None
+        try:
+            if best is not None:
+                self.require(Floor(measure, measure.of(best), strict=True))
+                self.model.maximise(total([]))
+                better, _ = self._solve()
+                if better is None:
+                    return self._proved(best, measure)
+                best = better
+            self.model.maximise(measure.objective(self.model))
+            found, answer = self._solve()
+            if found is None:
+                none = Optimum("infeasible", None, None, None, self.model.milp.digest())
+                return none if best is None else self._proved(best, measure)
+            best = found if best is None or measure.of(found) >= measure.of(best) else best
+            if answer.bound is not None:
+                bound = answer.bound / self.model.scaling.unit
+            if answer.status == "optimal" and bound is not None and bound <= measure.of(best):
+                return self._proved(best, measure)
+            if answer.status != "optimal" or self._within_gap(bound, measure.of(best)):
+                return Optimum("feasible", best, measure.of(best), bound, self.model.milp.digest())
+            while True:
+                self.require(Floor(measure, measure.of(best), strict=True))
+                self.model.maximise(total([]))
+                better, _ = self._solve()
+                if better is None:
+                    return self._proved(best, measure)
+                best = better
+        except (Stopped, KeyboardInterrupt):
+            value = None if best is None else measure.of(best)
+            return Optimum("unknown" if best is None else "feasible", best, value, bound, self.model.milp.digest())
+
+    def _proved(self, best: Deployment, measure: Measure) -> Optimum:
+        value = measure.of(best)
+        return Optimum("optimal", best, value, value, self.model.milp.digest())
+
+    def _within_gap(self, bound: Fraction | None, value: Fraction) -> bool:
+        """Whether the run may stop here, by its ``gap``."""
+        gap = self.clock.controls.gap
+        return gap > 0 and bound is not None and abs(bound - value) <= Fraction(gap) * abs(value)
+
+    def relaxed(self, measure: Measure) -> Deployment | None:
+        """A good deployment without a proof, or None when there is none at all."""
+        self.model.maximise(measure.objective(self.model))
+        return self._solve()[0]
+
+    def most_replicas(self, index: int) -> tuple[int, Deployment]:
+        """
+        Fixes a unit at the most replicas that the requirements allow, and returns them with a deployment.
+
+        Raises
+        ------
+        Stopped
+            When a limit came before the proof.
+        """
+        unit = self.model.draft.units[index]
+        self.model.maximise(total([unit.replicas]))
+        deployment, answer = self._solve()
+        if deployment is None or answer.values is None or answer.status != "optimal":
+            raise Stopped
+        most = int(answer.values[unit.replicas.name])
+        self.fix(index, most)
+        return most, deployment
+
+    def fix(self, index: int, replicas: int) -> None:
+        """Fixes the replicas of a unit."""
+        variable = self.model.draft.units[index].replicas
+        variable.lowBound = variable.upBound = replicas
+
+    def find(self) -> Optimum:
+        """Any deployment that meets the requirements, or the proof that there is none."""
+        try:
+            self.model.maximise(total([]))
+            found, _ = self._solve()
+        except (Stopped, KeyboardInterrupt):
+            return Optimum("unknown", None, None, None, self.model.milp.digest())
+        return Optimum("infeasible" if found is None else "feasible", found, None, None, self.model.milp.digest())
+
+    def _solve(self) -> tuple[Deployment | None, Answer]:
+        """
+        A solution that truly meets all requirements; None when there is none.
+
+        Raises
+        ------
+        Stopped
+            When a limit or an interrupt came first.
+        """
+        while True:
+            self.clock.solves += 1
+            answer = self.backend.solve(self.model.milp, self.clock.remaining())
+            if answer.status == "infeasible":
+                return None, answer
+            if answer.values is None:
+                raise Stopped
+            deployment = Deployment.of(self.model.instance, self.model.read(answer.values))
+            if not self._repair(deployment):
+                return deployment, answer
+            if answer.status != "optimal" and self.model.milp.problem.objective:
+                raise Stopped
+
+    def _repair(self, deployment: Deployment) -> bool:
+        """Adds rows for the first requirement that the deployment misses; False when it meets all."""
+        for index, floor in enumerate(self.floors):
+            if not floor.holds(deployment):
+                sides = bottlenecks(deployment)
+                if not self._add_row(index, sides):
+                    self._exclude(deployment, floor, sides)
+                return True
+        return self._repair_covers(deployment) or self._repair_budget(deployment)
+
+    def _add_row(self, index: int, sides: Sides) -> bool:
+        """Adds the row of a floor for some limiting roles; False when it is there already."""
+        if (index, sides) in self._known:
+            return False
+        self._known.add((index, sides))
+        self._add("floor", floor_row(self.model, self.floors[index], sides))
+        return True
+
+    def _add(self, kind: str, row: pulp.LpConstraint) -> None:
+        self._rows += 1
+        self.model.draft.add(f"E_{kind}{self._rows}", row)
+
+    def _exclude(self, deployment: Deployment, floor: Floor, sides: Sides) -> None:
+        """Some unit that limits a flow must grow, or GPUs that cost must shrink."""
+        limit = dict(sides)
+        grow, shrink = [], []
+        for index, unit in enumerate(self.model.draft.units):
+            name = unit.engine.workload.name
+            if floor.measure.weights.get(name) and limit[name] is not None and unit.role in (limit[name], "colocated"):
+                grow.append(index)
+            elif floor.measure.prices.get(unit.engine.pool.name):
+                shrink.append(index)
+        self._move(deployment, grow, shrink)
+
+    def _repair_covers(self, deployment: Deployment) -> bool:
+        serving = self.model.instance.serving
+        if not serving.decode_covers:
+            return False
+        for workload in self.model.instance.workloads:
+            prefill, decode = (deployment.capacity(workload, role) for role in ("prefill", "decode"))  # type: ignore[arg-type]
+            if workload.osl > 1 and prefill > (1 + serving.tolerance) * decode:
+                mine = [(i, u) for i, u in enumerate(self.model.draft.units) if u.engine.workload is workload]
+                grow = [i for i, u in mine if u.role == "decode"]
+                self._move(deployment, grow, [i for i, u in mine if u.role == "prefill"])
+                return True
+        return False
+
+    def _repair_budget(self, deployment: Deployment) -> bool:
+        budget = self.model.instance.budget
+        over_usd = budget.usd_per_hour is not None and (deployment.usd_per_hour or 0) > budget.usd_per_hour
+        over_watts = budget.watts is not None and (deployment.watts or 0) > budget.watts
+        if not (over_usd or over_watts):
+            return False
+        self._move(deployment, [], list(range(len(self.model.draft.units))))
+        return True
+
+    def _move(self, deployment: Deployment, grow: list[int], shrink: list[int]) -> None:
+        """At least one of some units has more replicas than now, or one of others fewer."""
+        now = {(a.engine.index, a.batch): a.replicas for a in deployment.assignments}
+        current = dict(zip(range(len(self.model.draft.units)), self._replicas(now), strict=True))
+        moves = []
+        for index in grow:
+            unit = self.model.draft.units[index]
+            if current[index] < unit.most:
+                moves.append(binary := self._binary("up", index))
+                self._add("more", unit.replicas >= (current[index] + 1) * binary)
+        for index in shrink:
+            unit = self.model.draft.units[index]
+            if current[index] > 0:
+                moves.append(binary := self._binary("down", index))
+                self._add("less", unit.replicas <= unit.most - (unit.most - current[index] + 1) * binary)
+        self._add("move", total(moves) >= 1)
+
+    def _binary(self, kind: str, index: int) -> pulp.LpVariable:
+        return pulp.LpVariable(f"{kind}{self._rows}_n{index}", 0, 1, pulp.LpInteger)
+
+    def _replicas(self, now: dict[tuple[int, int], int | Fraction]) -> list[int]:
+        batches = self.model.batches
+        units = self.model.draft.units
+        return [int(now.get((u.engine.index, b), 0)) for u, b in zip(units, batches, strict=True)]

@@ -1,0 +1,180 @@
+"""The walk: instance, engines, points, columns, model, back end, deployment, verifier, result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from solver.backends.base import Backend, Controls
+from solver.backends.cpsat import CpSat
+from solver.backends.registry import backend
+from solver.claim import Claim, claim_of
+from solver.columns import Candidates
+from solver.diagnose import reasons_for
+from solver.engines import EngineSet, cost_model_of, engines_of
+from solver.frontier import Frontier, FrontierPoint, swept, sweep_of
+from solver.hint import hinted
+from solver.instance import Instance
+from solver.limit import limit_of
+from solver.optimise import Clock
+from solver.points import points_of
+from solver.read import read_instance
+from solver.result import Result, Run
+from solver.stages import Staged, Stages
+from solver.verdict import judged
+from solver.verifier import verify_frontier
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How to solve.
+
+    Parameters
+    ----------
+    backend
+        Name of the back end that is asked first; CP-SAT proves its answer.
+    formulation
+        ``points`` or ``piecewise``.
+    dominance
+        Whether dominated points are dropped before building.
+    tiebreak
+        Whether equal optima are settled lexicographically.
+    controls
+        Threads, seed, limits.
+    hint
+        An earlier result (parsed JSON) to start from, or None.
+    """
+
+    backend: str = "cp-sat"
+    formulation: str = "points"
+    dominance: bool = True
+    tiebreak: bool = True
+    controls: Controls = field(default_factory=Controls)
+    hint: Mapping[str, Any] | None = None
+
+
+def solve(what: Instance | str | Path, options: Options | None = None, *, folder: Path | None = None) -> Result:
+    """
+    The best deployment of an instance, with its proof.
+
+    Parameters
+    ----------
+    what
+        An instance, or the path of an instance file.
+    options
+        How to solve.
+    folder
+        Where relative paths in the instance start; the folder of the file where one is given, else this folder.
+
+    Raises
+    ------
+    costmodels.errors.InputError
+        When instance or tables have faults.
+    solver.backends.base.BackendError
+        When the back end is not available or fails.
+    """
+    started = time.perf_counter()
+    options = options or Options()
+    instance = what if isinstance(what, Instance) else read_instance(Path(what))
+    folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
+    model = cost_model_of(instance, folder)
+    engines = engines_of(instance, model)
+    if instance.is_unlimited:
+        return limit_of(instance, engines, options, started)
+    table = points_of(instance, engines)
+    candidates = Candidates(instance, engines, table, options.dominance)
+    clock = Clock(options.controls)
+    first = backend(options.backend)
+    claim = claim_of(first, options.formulation, instance, candidates, clock)
+    start = claim.deployment or hinted(options.hint, instance, engines)
+    stages = Stages(instance, candidates, CpSat(), clock)
+    staged = stages.run(last="canonical" if options.tiebreak else "objective", start=start)
+    reasons = reasons_for(stages, model) if staged.objective.verdict == "infeasible" else ()
+    run = _run(options, first, claim, staged, candidates, engines, clock, started)
+    return judged(instance, engines, staged, run, reasons)
+
+
+def _run(
+    options: Options,
+    first: Backend,
+    claim: Claim,
+    staged: Staged,
+    candidates: Candidates,
+    engines: EngineSet,
+    clock: Clock,
+    started: float,
+) -> Run:
+    return Run(
+        backend=first.name,
+        backend_version=first.version(),
+        formulation=options.formulation,
+        dominance=options.dominance,
+        tiebreak=options.tiebreak,
+        parameters=parameters(options.controls),
+        points=len(candidates.table),
+        columns=staged.columns,
+        dropped={**engines.dropped, **candidates.table.dropped},
+        solves=clock.solves,
+        wall_s=round(time.perf_counter() - started, 6),
+        claims=claim.as_claims(),
+    )
+
+
+def parameters(controls: Controls) -> dict[str, object]:
+    """Run controls for the record."""
+    return {name: value for name, value in vars(controls).items() if name != "log"}
+
+
+def trace(
+    what: Instance | str | Path,
+    options: Options | None = None,
+    *,
+    folder: Path | None = None,
+    workloads: Sequence[str] = (),
+    allow_unserved: bool = False,
+    at: Sequence[Fraction] = (),
+    min_step: Fraction = Fraction(0),
+    progress: Callable[[FrontierPoint], None] | None = None,
+) -> Frontier:
+    """
+    The exact frontier of an instance.
+
+    Parameters
+    ----------
+    what, options, folder
+        As for :func:`solve`; back end, formulation and hint are not used: every point is proved by CP-SAT.
+    workloads
+        Names of the workloads whose TPOT is swept; all by default.
+    allow_unserved
+        Whether some workloads may end with nothing.
+    at
+        Interactivities (tokens/s/user) to answer, instead of the whole frontier.
+    min_step
+        Smallest relative step between interactivities; 0 finds every point.
+    progress
+        Called with every proved point.
+
+    Raises
+    ------
+    costmodels.errors.InputError
+        When instance or tables have faults.
+    ValueError
+        When a workload name is unknown or an interactivity is not positive.
+    """
+    options = options or Options()
+    instance = what if isinstance(what, Instance) else read_instance(Path(what))
+    folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
+    swept(instance, workloads)
+    if any(interactivity <= 0 for interactivity in at):
+        raise ValueError("interactivities must be positive numbers of tokens/s/user")
+    engines = engines_of(instance, cost_model_of(instance, folder))
+    candidates = Candidates(instance, engines, points_of(instance, engines), options.dominance)
+    sweep = sweep_of(instance, engines, candidates, Clock(options.controls), workloads, allow_unserved)
+    frontier = sweep.at(at, progress) if at else sweep.trace(progress, min_step)
+    faults = verify_frontier(instance, engines, frontier.as_dict()).faults if not at else ()
+    return replace(frontier, faults=faults)

@@ -1,0 +1,241 @@
+"""Operating points: every engine at every admissible batch, as exact integers in numpy arrays."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodels.operating_curve import OperatingCurve
+from solver.engines import Engine, EngineSet
+from solver.instance import Instance, Workload
+
+Integers = NDArray[np.int64] | NDArray[np.object_]
+_INT64 = 2**62
+
+
+@dataclass(frozen=True)
+class PointTable:
+    """
+    Points as parallel arrays, one entry a point; arrays fall back to Python integers where 64 bits are too few.
+
+    Parameters
+    ----------
+    engines
+        The engines.
+    engine
+        Index of each point's engine, ascending.
+    batch
+        Batch of each point.
+    latency, ttft
+        In units of 1/``time_scale`` ms; ``ttft`` is 0 for decode.
+    rate
+        In units of 1/``rate_scale`` requests/s, before utilisation.
+    time_scale, rate_scale
+        The common denominators.
+    rate_step
+        The part of ``rate_scale`` that interpolation brought in; 1 for measured batches.
+    dropped
+        Reason to the number of points that limits or rules took out.
+    """
+
+    engines: tuple[Engine, ...]
+    engine: NDArray[np.int64]
+    batch: NDArray[np.int64]
+    latency: Integers
+    ttft: Integers
+    rate: Integers
+    time_scale: int
+    rate_scale: int
+    rate_step: int
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def subset(self, mask: NDArray[np.bool_], dropped: dict[str, int]) -> PointTable:
+        """The points where the mask holds."""
+        return PointTable(
+            self.engines,
+            self.engine[mask],
+            self.batch[mask],
+            self.latency[mask],
+            self.ttft[mask],
+            self.rate[mask],
+            self.time_scale,
+            self.rate_scale,
+            self.rate_step,
+            dropped,
+        )
+
+    def latency_ms(self, point: int) -> Fraction:
+        """Latency of a point in ms."""
+        return Fraction(int(self.latency[point]), self.time_scale)
+
+    def ttft_ms(self, point: int) -> Fraction:
+        """TTFT of a point in ms."""
+        return Fraction(int(self.ttft[point]), self.time_scale)
+
+    def requests_per_s(self, point: int) -> Fraction:
+        """Request rate of a point, before utilisation."""
+        return Fraction(int(self.rate[point]), self.rate_scale)
+
+
+def points_of(instance: Instance, engines: EngineSet) -> PointTable:
+    """
+    Evaluates every curve at every admissible batch and drops what no deployment may use.
+
+    What remains fits its pool alone, obeys ``allow`` and ``deny``, and meets the workload's own TTFT, TPOT and (for
+    co-located points) end-to-end limits.
+    """
+    table = _evaluate(engines.engines)
+    dropped: Counter[str] = Counter()
+    keep = np.ones(len(table), dtype=bool)
+    for reason, bad in (
+        ("mode not allowed", _wrong_mode(instance, table)),
+        ("does not fit the pool", _too_large(instance, table)),
+        ("not allowed or denied", _forbidden(instance, table)),
+        ("TTFT above its limit", _over(table, "ttft")),
+        ("TPOT above its limit", _over(table, "tpot")),
+        ("E2E above its limit", _over_e2e(table)),
+    ):
+        if bad.any():
+            dropped[reason] = int((bad & keep).sum())
+            keep &= ~bad
+    return table.subset(keep, {reason: count for reason, count in dropped.items() if count})
+
+
+def _evaluate(engines: tuple[Engine, ...]) -> PointTable:
+    segments = math.lcm(*(_segment_lcm(engine.curve) for engine in engines)) if engines else 1
+    times = [v for e in engines for v in (*e.curve.latency_ms, *e.curve.ttft_ms)]
+    rates = [v for e in engines for v in e.curve.requests_per_s]
+    time_base, rate_base = (math.lcm(*(v.denominator for v in values)) if values else 1 for values in (times, rates))
+    batches, latencies, ttfts, values = [], [], [], []
+    for engine in engines:
+        curve = engine.curve
+        batch = np.fromiter(curve.admissible_batches(), dtype=np.int64)
+        latency = _interpolated(curve, curve.latency_ms, batch, time_base, segments)
+        batches.append(batch)
+        latencies.append(latency)
+        values.append(_interpolated(curve, curve.requests_per_s, batch, rate_base, segments))
+        if curve.ttft_ms:
+            ttfts.append(_interpolated(curve, curve.ttft_ms, batch, time_base, segments))
+        else:
+            ttfts.append(latency if curve.role == "prefill" else np.zeros(len(batch), dtype=np.int64))
+    counts = [len(batch) for batch in batches]
+    return PointTable(
+        engines=engines,
+        engine=np.repeat(np.arange(len(engines), dtype=np.int64), counts),
+        batch=np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64),
+        latency=_joined(latencies),
+        ttft=_joined(ttfts),
+        rate=_joined(values),
+        time_scale=time_base * segments,
+        rate_scale=rate_base * segments,
+        rate_step=segments,
+        dropped={},
+    )
+
+
+def _joined(parts: list[Integers]) -> Integers:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _segment_lcm(curve: OperatingCurve) -> int:
+    """The common denominator of all interpolation weights of a curve."""
+    if not curve.interpolate:
+        return 1
+    step = curve.batch_step if _aligned(curve) else 1
+    return math.lcm(*((b - a) // step for a, b in zip(curve.batch, curve.batch[1:], strict=False)), 1)
+
+
+def _aligned(curve: OperatingCurve) -> bool:
+    return all(batch % curve.batch_step == 0 for batch in curve.batch)
+
+
+def _interpolated(
+    curve: OperatingCurve, values: tuple[Fraction, ...], batch: NDArray[np.int64], base: int, segments: int
+) -> Integers:
+    """Values at batches in units of 1/(base x segments), exactly."""
+    whole = [int(value * base) for value in values]
+    step = curve.batch_step if _aligned(curve) else 1
+    longest = max(curve.batch) // step
+    kind: type = np.int64 if max(whole) * max(segments, longest) < _INT64 else object
+    at = np.array(whole, dtype=kind)
+    knots = np.array(curve.batch, dtype=np.int64)
+    if not curve.interpolate or len(knots) == 1:
+        return at * segments
+    left = np.minimum(np.searchsorted(knots, batch, side="right") - 1, len(knots) - 2)
+    length = ((knots[left + 1] - knots[left]) // step).astype(kind)
+    offset = ((batch - knots[left]) // step).astype(kind)
+    weighted = at[left] * (length - offset) + at[left + 1] * offset
+    return weighted * (segments // length)
+
+
+def _roles(table: PointTable) -> NDArray[np.str_]:
+    return np.array([engine.curve.role for engine in table.engines], dtype="U10")[table.engine]
+
+
+def _per_engine(table: PointTable, values: list[bool]) -> NDArray[np.bool_]:
+    return np.array(values, dtype=bool)[table.engine]
+
+
+def _wrong_mode(instance: Instance, table: PointTable) -> NDArray[np.bool_]:
+    allowed = {e.index: _role_wanted(instance, e) for e in table.engines}
+    return _per_engine(table, [not allowed[e.index] for e in table.engines])
+
+
+def _role_wanted(instance: Instance, engine: Engine) -> bool:
+    return any(engine.curve.role in engine.workload.roles(mode) for mode in instance.serving.modes)
+
+
+def _too_large(instance: Instance, table: PointTable) -> NDArray[np.bool_]:
+    return _per_engine(table, [not instance.is_unlimited and e.most_replicas == 0 for e in table.engines])
+
+
+def _forbidden(instance: Instance, table: PointTable) -> NDArray[np.bool_]:
+    bad = np.zeros(len(table), dtype=bool)
+    ruled = set(instance.serving.allow) | set(instance.serving.deny)
+    for engine in table.engines:
+        if engine.curve.role in ruled:
+            for point in np.flatnonzero(table.engine == engine.index):
+                bad[point] = not instance.serving.allows(engine.curve, int(table.batch[point]))
+    return bad
+
+
+def scaled_limit(limit_ms: Fraction, table: PointTable) -> int:
+    """A limit in the table's time unit; a latency is within the limit exactly when its integer is not above this."""
+    return math.floor(limit_ms * table.time_scale)
+
+
+def _over(table: PointTable, what: str) -> NDArray[np.bool_]:
+    bad = np.zeros(len(table), dtype=bool)
+    roles = _roles(table)
+    for workload in {engine.workload.name: engine.workload for engine in table.engines}.values():
+        limit = workload.ttft_ms if what == "ttft" else workload.tpot_ms
+        if limit is not None and (what == "ttft" or workload.osl > 1):
+            values = table.ttft if what == "ttft" else table.latency
+            judged = _of(table, workload) & (roles != ("decode" if what == "ttft" else "prefill"))
+            bad |= judged & (values > scaled_limit(limit, table)).astype(bool)
+    return bad
+
+
+def _of(table: PointTable, workload: Workload) -> NDArray[np.bool_]:
+    return _per_engine(table, [engine.workload.name == workload.name for engine in table.engines])
+
+
+def _over_e2e(table: PointTable) -> NDArray[np.bool_]:
+    """Co-located: TTFT + (OSL - 1) x TPOT in each point. Disaggregated: no point alone may break the limit."""
+    bad = np.zeros(len(table), dtype=bool)
+    roles = _roles(table)
+    for workload in {engine.workload.name: engine.workload for engine in table.engines}.values():
+        if workload.e2el_ms is not None:
+            steps = workload.osl - 1
+            decoding = table.latency.astype(object) * steps
+            total = np.where(roles == "prefill", table.ttft, table.ttft.astype(object) + decoding)
+            bad |= _of(table, workload) & (total > scaled_limit(workload.e2el_ms, table)).astype(bool)
+    return bad

@@ -1,0 +1,284 @@
+"""Reads an instance file: strict, versioned, all faults at once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NoReturn
+
+from costmodels.errors import Fault, InputError
+from costmodels.operating_curve import ROLES, Role
+from solver.instance import Budget, CostModelSpec, Instance, Pattern, Pool, Serving, Workload
+from solver.schema import faults_of, instance_schema
+
+Json = Any
+
+
+def read_instance(path: Path) -> Instance:
+    """
+    Reads an instance file.
+
+    Raises
+    ------
+    InputError
+        With every fault: unreadable file, broken JSON, anything the schema forbids, contradictions between keys.
+    """
+    return instance_from(read_json(path))
+
+
+def read_json(path: Path) -> Json:
+    """
+    Reads JSON with decimals kept exact (``Decimal``), duplicate keys and NaN refused.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read or is not such JSON.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError([Fault(str(path), f"cannot be read: {error.strerror or error}")]) from None
+    except UnicodeDecodeError as error:
+        raise InputError([Fault(str(path), f"not UTF-8 text (byte {error.start}); save it as UTF-8")]) from None
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}"
+        raise InputError([Fault(place, f"not JSON: {error.msg} at column {error.colno}")]) from None
+    except RecursionError:
+        raise InputError([Fault(str(path), "nested too deeply to be an instance")]) from None
+    except (ValueError, ArithmeticError) as error:
+        raise InputError([Fault(str(path), f"not JSON: {error}")]) from None
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number; write a finite number or null")
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"key {twice[0]!r} is given twice in one object; keep one")
+    return dict(pairs)
+
+
+def instance_from(document: Json) -> Instance:
+    """
+    Builds an instance from parsed JSON (decimals as ``Decimal``).
+
+    Raises
+    ------
+    InputError
+        With every fault against the schema, or, where there is none, every contradiction between keys.
+    """
+    faults = faults_of(document, instance_schema()) or _contradictions(document)
+    if faults:
+        raise InputError(faults)
+    return Instance(
+        name=document["name"],
+        pools=tuple(_pool(item) for item in document["pools"]),
+        workloads=tuple(_workload(item) for item in document["workloads"]),
+        serving=_serving(document.get("serving", {}), [item["name"] for item in document["workloads"]]),
+        cost_model=_cost_model(document.get("cost_model", {"kind": "roofline"})),
+        objective=document.get("objective", "throughput"),
+        budget=_budget(document.get("budget", {})),
+        description=document.get("description", ""),
+    )
+
+
+def _exact(value: int | Decimal | None) -> Fraction | None:
+    return None if value is None else Fraction(value)
+
+
+def _pool(item: dict[str, Json]) -> Pool:
+    return Pool(
+        name=item["name"],
+        gpu=item["gpu"],
+        gpus=None if item["gpus"] == "unlimited" else item["gpus"],
+        nvlink_domain_gpus=item["nvlink_domain_gpus"],
+        gpus_per_node=item.get("gpus_per_node"),
+        usd_per_gpu_hour=_exact(item.get("usd_per_gpu_hour")),
+        watts_per_gpu=_exact(item.get("watts_per_gpu")),
+        memory_gib=_exact(item.get("memory_gib")),
+    )
+
+
+def _workload(item: dict[str, Json]) -> Workload:
+    precision = item.get("precision")
+    sla = item.get("sla", {})
+    return Workload(
+        name=item["name"],
+        model=item["model"],
+        isl=item["isl"],
+        osl=item["osl"],
+        precision={role: precision.get(role) if isinstance(precision, dict) else precision for role in ROLES},
+        backend=item.get("backend"),
+        ttft_ms=_exact(sla.get("ttft_ms")),
+        tpot_ms=_exact(sla.get("tpot_ms")),
+        e2el_ms=_exact(sla.get("e2el_ms")),
+        requests_per_s=_exact(item.get("requests_per_s")),
+        max_requests_per_s=_exact(item.get("max_requests_per_s")),
+        weight=Fraction(item.get("weight", 1)),
+    )
+
+
+def _serving(item: dict[str, Json], workloads: list[str]) -> Serving:
+    engines = item.get("engines_per_role", 1)
+    utilization = item.get("utilization", {})
+    return Serving(
+        modes=tuple(item.get("modes", ("colocated", "disaggregated"))),
+        hybrid=item.get("hybrid", False),
+        engines_per_role=None if engines == "unlimited" else engines,
+        utilization={role: Fraction(utilization.get(role, 1)) for role in ROLES},
+        decode_covers=item.get("rate_match", "min") == "decode_covers",
+        tolerance=Fraction(item.get("tolerance", Decimal("0.03"))),
+        allow={role: _patterns(patterns) for role, patterns in item.get("allow", {}).items()},
+        deny={role: _patterns(patterns) for role, patterns in item.get("deny", {}).items()},
+        min_replicas=_bounds(item.get("min_replicas", {}), workloads),
+        max_replicas=_bounds(item.get("max_replicas", {}), workloads),
+    )
+
+
+def _patterns(items: list[dict[str, Json]]) -> tuple[Pattern, ...]:
+    def allowed(value: Json) -> frozenset[int | str] | tuple[int | None, int | None]:
+        if isinstance(value, dict):
+            return (value.get("min"), value.get("max"))
+        return frozenset(value if isinstance(value, list) else [value])
+
+    return tuple(Pattern({name: allowed(value) for name, value in item.items()}) for item in items)
+
+
+def _bounds(item: dict[str, Json], workloads: list[str]) -> dict[tuple[str, Role], int]:
+    bounds: dict[tuple[str, Role], int] = {}
+    for key, value in item.items():
+        if isinstance(value, int):
+            role: Role = key  # type: ignore[assignment]
+            bounds |= {(name, role): value for name in workloads if (name, role) not in bounds}
+    for key, value in item.items():
+        if isinstance(value, dict):
+            bounds |= {(key, role): count for role, count in value.items()}
+    return bounds
+
+
+def _cost_model(item: dict[str, Json]) -> CostModelSpec:
+    path = item.get("path", ())
+    paths = (path,) if isinstance(path, str) else tuple(path)
+    return CostModelSpec(item["kind"], paths, item.get("interpolate", False))
+
+
+def _budget(item: dict[str, Json]) -> Budget:
+    return Budget(_exact(item.get("usd_per_hour")), _exact(item.get("watts")), item.get("count_idle", False))
+
+
+def _contradictions(document: dict[str, Json]) -> list[Fault]:
+    """What no schema can say: keys that exclude or need each other."""
+    return [
+        *_names_twice(document),
+        *_unlimited_faults(document),
+        *_demand_faults(document),
+        *_price_faults(document),
+        *_serving_faults(document),
+    ]
+
+
+def _names_twice(document: dict[str, Json]) -> list[Fault]:
+    faults = []
+    for key in ("pools", "workloads"):
+        names = [item["name"] for item in document[key]]
+        faults += [
+            Fault(f"$.{key}[{index}].name", f"{name!r} is already the name of another entry; names must differ")
+            for index, name in enumerate(names)
+            if name in names[:index]
+        ]
+    return faults
+
+
+def _unlimited_faults(document: dict[str, Json]) -> list[Fault]:
+    unlimited = [pool["gpus"] == "unlimited" for pool in document["pools"]]
+    if not any(unlimited):
+        return []
+    faults = []
+    if not all(unlimited):
+        where = f"$.pools[{unlimited.index(False)}].gpus"
+        faults.append(Fault(where, 'is a number while another pool is "unlimited"; make all pools the same'))
+    if (objective := document.get("objective", "throughput")) != "throughput_per_gpu":
+        faults.append(Fault("$.objective", f'got {objective}, must be throughput_per_gpu where gpus are "unlimited"'))
+    if document.get("budget"):
+        faults.append(Fault("$.budget", 'has no meaning where gpus are "unlimited"; leave it out'))
+    for key in ("min_replicas", "max_replicas"):
+        if document.get("serving", {}).get(key):
+            faults.append(Fault(f"$.serving.{key}", 'has no meaning where gpus are "unlimited" (replicas are real)'))
+    return faults
+
+
+def _demand_faults(document: dict[str, Json]) -> list[Fault]:
+    faults = []
+    needs_demand = document.get("objective") in ("gpus", "cost")
+    for index, workload in enumerate(document["workloads"]):
+        demand, most = workload.get("requests_per_s"), workload.get("max_requests_per_s")
+        where = f"$.workloads[{index}]"
+        if needs_demand and demand is None:
+            text = f"is missing; objective {document['objective']} needs a demand for every workload"
+            faults.append(Fault(f"{where}.requests_per_s", text))
+        if demand is not None and most is not None and demand > most:
+            faults.append(Fault(f"{where}.max_requests_per_s", f"got {most}, must be at least the demand {demand}"))
+    return faults
+
+
+def _price_faults(document: dict[str, Json]) -> list[Fault]:
+    budget = document.get("budget", {})
+    needed = []
+    if document.get("objective") == "cost":
+        needed.append(("usd_per_gpu_hour", "objective cost"))
+    elif "usd_per_hour" in budget:
+        needed.append(("usd_per_gpu_hour", "budget.usd_per_hour"))
+    if "watts" in budget:
+        needed.append(("watts_per_gpu", "budget.watts"))
+    idle = []
+    if document.get("objective") == "cost" and budget.get("count_idle"):
+        text = "true makes the cost of every plan the same; leave it out with objective cost"
+        idle.append(Fault("$.budget.count_idle", text))
+    return idle + [
+        Fault(f"$.pools[{index}].{key}", f"is missing; {reason} needs it for every pool")
+        for key, reason in needed
+        for index, pool in enumerate(document["pools"])
+        if key not in pool
+    ]
+
+
+def _serving_faults(document: dict[str, Json]) -> list[Fault]:
+    serving = document.get("serving", {})
+    faults = []
+    names = {workload["name"] for workload in document["workloads"]}
+    for key in ("min_replicas", "max_replicas"):
+        for name, value in serving.get(key, {}).items():
+            known, kind = (ROLES, "role") if isinstance(value, int) else (sorted(names), "workload")
+            if name not in known:
+                faults.append(Fault(f"$.serving.{key}.{name}", f"unknown {kind}; must be {' or '.join(known)}"))
+    faults += _pattern_faults(serving)
+    return faults or _bound_faults(serving, sorted(names))
+
+
+def _pattern_faults(serving: dict[str, Json]) -> list[Fault]:
+    return [
+        Fault(f"$.serving.{key}.{role}[{index}].{name}", f"min {value['min']} is above max {value['max']}")
+        for key in ("allow", "deny")
+        for role, patterns in serving.get(key, {}).items()
+        for index, pattern in enumerate(patterns)
+        for name, value in pattern.items()
+        if isinstance(value, dict) and value.get("min", 0) > value.get("max", 10**9)
+    ]
+
+
+def _bound_faults(serving: dict[str, Json], names: list[str]) -> list[Fault]:
+    least = _bounds(serving.get("min_replicas", {}), names)
+    most = _bounds(serving.get("max_replicas", {}), names)
+    return [
+        Fault("$.serving.max_replicas", f"{role} of {name}: got {most[name, role]}, must be at least min_replicas {low}")
+        for (name, role), low in least.items()
+        if (name, role) in most and most[name, role] < low
+    ]

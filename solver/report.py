@@ -1,0 +1,185 @@
+"""What a planner reads: a result in plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from solver.deployment import Assignment, Deployment
+from solver.engines import EngineSet
+from solver.frontier import Frontier, FrontierPoint
+from solver.instance import Instance, Workload
+from solver.result import Result
+from solver.slack import end_to_end_ms, slacks
+
+UNITS = {
+    "throughput": "weighted output tokens/s",
+    "throughput_per_gpu": "weighted output tokens/s per GPU used",
+    "gpus": "GPUs",
+    "cost": "USD/hour",
+}
+
+
+def report(result: Result) -> str:
+    """The result as text, one fact a line."""
+    lines = [f"{result.instance.name}: {_headline(result)}"]
+    if result.deployment is not None:
+        for workload in result.instance.workloads:
+            lines += ["", *_workload(result.deployment, workload)]
+        lines += ["", *_totals(result.deployment), "", *_slack(result.deployment)]
+    elif result.status == "infeasible":
+        lines += ["", *_infeasible(result)]
+    lines += ["", *_proof(result), *cost_model_lines(result.engines)]
+    return "\n".join(lines)
+
+
+def _headline(result: Result) -> str:
+    if result.objective is None:
+        words = {"infeasible": "INFEASIBLE, and that is proved", "unknown": "UNKNOWN: nothing found within the limits"}
+        return words.get(result.status, result.status)
+    unit = UNITS[result.instance.objective]
+    return f"{result.status.upper()} {number(result.objective)} {unit}"
+
+
+def number(value: Fraction | int | float | None, digits: int = 6) -> str:
+    """A number as people write it, with thousands separators."""
+    if value is None:
+        return "-"
+    if float(value) == int(value) and abs(value) < 10**9:
+        return f"{int(value):,}"
+    text = f"{float(value):,.{max(0, digits - len(str(int(abs(value)))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _workload(deployment: Deployment, workload: Workload) -> Iterator[str]:
+    mode = deployment.mode(workload)
+    traffic = f"ISL {workload.isl}, OSL {workload.osl}"
+    if mode == "none":
+        yield f"{workload.name} ({workload.model}, {traffic}): not served"
+        return
+    name = {"colocated": "co-located", "hybrid": "hybrid (co-located and disaggregated)"}.get(mode, mode)
+    yield f"{workload.name} ({workload.model}, {traffic}): {name}"
+    yield f"  {'role':<11}{'pool':<12}{'partition':<20}{'batch':>6}{'replicas':>10}{'GPUs':>7}{'latency':>20}{'requests/s':>14}"
+    for role in ("prefill", "decode", "colocated"):
+        for a in deployment.of_role(workload, role):  # type: ignore[arg-type]
+            yield _assignment(deployment, a)
+    yield from _flows(deployment, workload)
+
+
+def _assignment(deployment: Deployment, a: Assignment) -> str:
+    name = "TTFT" if a.role == "prefill" else "TPOT"
+    latency = f"{name} {number(a.point.latency_ms)} ms"
+    rate = a.point.requests_per_s * a.replicas * deployment.instance.serving.utilization[a.role]
+    chunk = f" chunk {a.engine.curve.chunk_tokens}" if a.role == "colocated" else ""
+    role = "co-located" if a.role == "colocated" else a.role
+    label = a.engine.curve.partition.label + chunk
+    place = f"  {role:<11}{a.engine.pool.name:<12}{label:<20}{a.batch:>6}{number(a.replicas):>10}{number(a.gpus):>7}"
+    return f"{place}{latency:>20}{number(rate):>14}   {a.engine.curve.backend} {a.engine.curve.precision}"
+
+
+def _flows(deployment: Deployment, workload: Workload) -> Iterator[str]:
+    prefill, decode = deployment.capacity(workload, "prefill"), deployment.capacity(workload, "decode")
+    flow = deployment.flow(workload)
+    mine = [a for a in deployment.assignments if a.engine.workload.name == workload.name]
+    tpot = max((a.point.latency_ms for a in mine if a.decodes), default=None)
+    ttft = max((a.point.ttft_ms for a in mine if a.point.ttft_ms is not None), default=None)
+    user = "" if tpot is None else f", TPOT {number(tpot)} ms = {number(1000 / tpot)} tokens/s/user"
+    yield f"  {number(flow)} requests/s, {number(flow * workload.osl)} output tokens/s; TTFT {number(ttft)} ms{user}"
+    total = end_to_end_ms(deployment, workload)
+    yield f"  end to end {number(total)} ms"
+    if prefill and decode:
+        context = sum(a.gpus for a in deployment.of_role(workload, "prefill"))
+        generation = sum(a.gpus for a in deployment.of_role(workload, "decode"))
+        yield f"  flows: prefill {number(prefill)}, decode {number(decode)} requests/s (ratio {number(prefill / decode, 4)});" + (
+            f" ctx:gen GPUs {number(context)}:{number(generation)} = {number(Fraction(context) / generation, 4)}"
+        )
+
+
+def _totals(deployment: Deployment) -> Iterator[str]:
+    instance = deployment.instance
+    owned = "unlimited" if instance.is_unlimited else f"{instance.inventory_gpus}"
+    per = "GPU used" if instance.objective == "throughput_per_gpu" else "GPU of the inventory"
+    if instance.is_unlimited:
+        yield f"per GPU used: {number(deployment.weighted_tokens_per_s / deployment.gpus_used)} tokens/s (replicas per GPU, real-valued)"
+    else:
+        rate = deployment.tokens_per_s_per_gpu
+        yield f"total: {number(deployment.gpus_used)} of {owned} GPUs, {number(rate)} tokens/s per {per}"
+    usd, tokens = deployment.usd_per_hour, deployment.output_tokens_per_s
+    if usd is not None and tokens and not instance.is_unlimited:
+        yield f"cost: {number(usd)} USD/hour, {number(usd * 10**6 / (tokens * 3600), 4)} USD per million output tokens"
+    elif usd is None:
+        yield "cost: not known (a pool has no usd_per_gpu_hour)"
+    if deployment.watts is not None and deployment.watts and not instance.is_unlimited:
+        yield f"power: {number(deployment.watts)} W"
+    if any(value != 1 for value in instance.serving.utilization.values()):
+        shares = ", ".join(f"{role} {float(value):g}" for role, value in instance.serving.utilization.items())
+        yield f"utilization: {shares}"
+    else:
+        yield "utilization 1: no queueing headroom, TTFT is bare service time"
+
+
+def _slack(deployment: Deployment) -> Iterator[str]:
+    yield "what binds (slack of each family):"
+    for slack in slacks(deployment):
+        mark = "  <- binds" if slack.left == 0 else ""
+        yield f"  {slack.family:<19}{slack.where:<30}{number(slack.left):>12} of {number(slack.limit)} {slack.unit}{mark}"
+
+
+def _infeasible(result: Result) -> Iterator[str]:
+    yield "what would make it feasible, each change alone, nearest limit:"
+    for reason in result.reasons:
+        yield f"  {reason['text']}"
+    if result.run.dropped:
+        yield "dropped: " + ", ".join(f"{count} {reason}" for reason, count in result.run.dropped.items())
+
+
+def _proof(result: Result) -> Iterator[str]:
+    run = result.run
+    gap = "" if result.gap is None else f", gap {result.gap:.3g}"
+    bound = "" if result.bound is None else f", bound {number(result.bound)}{gap}"
+    yield f"proof: {result.proof}{bound}; feasibility: {result.feasibility}"
+    for claim in run.claims:
+        yield f"claim: {claim['backend']} ({claim['formulation']}) said {claim['status']} in {claim.get('wall_s', '-')} s"
+    ties = f", ties settled through {result.proved[-1]}" if len(result.proved) > 1 else ""
+    yield (
+        f"run: {run.points} points, {run.columns} columns, {run.solves} solves, {run.wall_s:.3f} s, "
+        f"{run.backend} {run.backend_version}, {run.formulation}{ties}"
+    )
+
+
+def cost_model_lines(engines: EngineSet) -> Iterator[str]:
+    """The cost model and what is known of its error."""
+    yield f"cost model: {engines.cost_model}"
+    fit = max((engine.curve.fit_error for engine in engines.engines), default=Fraction(0))
+    worst = f"; curves fitted one-sidedly, at most {float(fit):.2%} worse than the samples" if fit else ""
+    yield f"its error: {engines.known_error}{worst}"
+    for note in engines.notes:
+        yield f"note: {note}"
+
+
+def frontier_lines(frontier: Frontier) -> Iterator[str]:
+    """A frontier as a table."""
+    yield f"{frontier.instance.name}: {len(frontier.points)} points, each proved optimal and verified exactly"
+    yield f"{'tokens/s/user':>14}{'tokens/s/GPU':>14}{'requests/s':>12}{'GPUs':>8}  {'mode':<14}deployment"
+    for point in frontier.points:
+        yield frontier_line(point)
+    if frontier.missing:
+        yield f"NOT COMPLETE: {frontier.missing}" if not frontier.requested else f"note: {frontier.missing}"
+    points = max(1, len(frontier.points))
+    per_point = 1000 * frontier.wall_s / points
+    yield f"proof: {frontier.backend}, {frontier.solves} solves, {frontier.wall_s:.3f} s ({per_point:.2f} ms a point)"
+    yield from cost_model_lines(frontier.engines)
+
+
+def frontier_line(point: FrontierPoint) -> str:
+    """One point of a frontier."""
+    d = point.deployment
+    parts = [f"{a.role} {number(a.replicas)}x[{a.engine.curve.partition.label} b{a.batch}]" for a in d.assignments]
+    user, per_gpu = number(point.tokens_per_s_per_user), number(d.tokens_per_s_per_gpu)
+    return f"{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}  {point.mode:<14}{' '.join(parts)}"
+
+
+def instance_line(instance: Instance) -> str:
+    """An instance in one line."""
+    pools = ", ".join(f"{pool.gpus or 'unlimited'} x {pool.gpu}" for pool in instance.pools)
+    return f"{instance.name}: {pools}; {', '.join(w.model for w in instance.workloads)}"

@@ -1,0 +1,263 @@
+"""The lexicographic stages: objective, tokens/s, GPUs, USD, TPOT, TTFT, canonical order; each one proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from solver.backends.base import Backend
+from solver.columns import NO_LIMITS, Candidates, Column, Limits
+from solver.deployment import Deployment
+from solver.formulation.plan_model import PlanModel
+from solver.formulation.points import build_points
+from solver.instance import Instance
+from solver.measure import Floor, Measure, fewest_gpus, least_cost, throughput, tokens
+from solver.optimise import Clock, Optimum, Search, Stopped
+
+
+@dataclass(frozen=True)
+class Staged:
+    """
+    The outcome of the stages.
+
+    Parameters
+    ----------
+    objective
+        The outcome of the first stage, in units of its measure.
+    deployment
+        The deployment after the last stage that was finished.
+    value, bound
+        The instance's objective (tokens/s, tokens/s per GPU, GPUs or USD/hour), and a proved bound on it.
+    proved
+        Names of the stages that were proved.
+    columns
+        Number of columns of the first model.
+    """
+
+    objective: Optimum
+    deployment: Deployment | None
+    value: Fraction | None
+    bound: Fraction | None
+    proved: tuple[str, ...]
+    columns: int
+
+
+class Stages:
+    """
+    Runs the stages of one instance at any latency limits.
+
+    Parameters
+    ----------
+    instance
+        The instance.
+    candidates
+        Its points.
+    backend
+        A back end whose proofs are exact.
+    clock
+        Time and controls.
+    must_serve
+        Whether every workload must be served.
+    """
+
+    def __init__(
+        self, instance: Instance, candidates: Candidates, backend: Backend, clock: Clock, must_serve: bool = False
+    ) -> None:
+        self.instance = instance
+        self.candidates = candidates
+        self.backend = backend
+        self.clock = clock
+        self.must_serve = must_serve
+
+    def run(self, limits: Limits = NO_LIMITS, *, last: str = "canonical", start: Deployment | None = None) -> Staged:
+        """
+        Optimises at the given limits.
+
+        Parameters
+        ----------
+        limits
+            Latency limits on top of the workloads' own.
+        last
+            The last stage: ``objective``, ``gpus`` or ``canonical``.
+        start
+            A deployment known to be feasible at the limits.
+        """
+        columns = self.candidates.columns(limits)
+        first, floor = self._objective(columns, start)
+        if first.deployment is None:
+            return Staged(first, None, None, None, (), len(columns))
+        value = first.deployment.objective
+        bound = value if first.verdict == "optimal" else self._bound(first)
+        staged = Staged(first, first.deployment, value, bound, (), len(columns))
+        if first.verdict != "optimal":
+            return staged
+        staged = replace(staged, proved=("objective",))
+        if last == "objective":
+            return staged
+        staged, floors = self._measures(staged, columns, [floor])
+        if last == "gpus" or "gpus" not in staged.proved:
+            return staged
+        return self._latencies(staged, floors, limits)
+
+    def refine(self, deployment: Deployment, value: Fraction, limits: Limits) -> Deployment:
+        """The stages tokens/s, GPUs and USD at the given limits, for a deployment whose objective is proved."""
+        floor = self._floor(deployment)
+        staged = Staged(Optimum("optimal", deployment, None, None, ""), deployment, value, value, ("objective",), 0)
+        return self._measures(staged, self.candidates.columns(limits), [floor])[0].deployment or deployment
+
+    def _floor(self, deployment: Deployment) -> Floor:
+        """The requirement to be as good as a deployment in the objective."""
+        match self.instance.objective:
+            case "throughput":
+                measure = throughput(self.instance)[0]
+            case "gpus":
+                measure = fewest_gpus(self.instance)
+            case "cost":
+                measure = least_cost(self.instance)
+            case "throughput_per_gpu":
+                return Floor(self._per_gpu(deployment), Fraction(0))
+        return Floor(measure, measure.of(deployment))
+
+    def search(self, columns: tuple[Column, ...], floors: list[Floor]) -> Search:
+        """A search over fresh rows."""
+        search = Search(self.build(columns), self.backend, self.clock)
+        for floor in floors:
+            search.require(floor)
+        return search
+
+    def build(self, columns: tuple[Column, ...]) -> PlanModel:
+        """The relaxed integer model over the given columns."""
+        return build_points(
+            self.instance, columns, segments=self.candidates.table.rate_step, must_serve=self.must_serve, coarse=True
+        )
+
+    def _objective(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
+        search = self.search(columns, [])
+        match self.instance.objective:
+            case "throughput":
+                measure = throughput(self.instance)[0]
+            case "gpus":
+                measure = fewest_gpus(self.instance)
+            case "cost":
+                measure = least_cost(self.instance)
+            case "throughput_per_gpu":
+                return self._ratio(columns, start)
+        found = search.maximise(measure, start)
+        return found, Floor(measure, found.value or Fraction(0))
+
+    def _ratio(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
+        """Dinkelbach: maximise tokens/s - ratio x GPUs until nothing beats the ratio of the best deployment."""
+        weights = throughput(self.instance)[0]
+        best = start
+        try:
+            best = best or self.search(columns, []).relaxed(weights)
+            if best is None:
+                digest = self.build(columns).milp.digest()
+                return Optimum("infeasible", None, None, None, digest), Floor(weights, Fraction(0))
+            while True:
+                beaten = self.search(columns, []).relaxed(self._per_gpu(best))
+                if beaten is None or self._per_gpu(best).of(beaten) <= 0:
+                    break
+                best = beaten
+            while True:
+                proof = self.search(columns, [Floor(self._per_gpu(best), Fraction(0), strict=True)]).find()
+                if proof.verdict == "infeasible":
+                    zero = Fraction(0)
+                    return Optimum("optimal", best, zero, zero, proof.model_hash), Floor(self._per_gpu(best), zero)
+                if proof.deployment is None:
+                    raise Stopped
+                best = proof.deployment
+        except (Stopped, KeyboardInterrupt):
+            verdict = "unknown" if best is None else "feasible"
+            return Optimum(verdict, best, None, None, ""), Floor(weights, Fraction(0))  # type: ignore[arg-type]
+
+    def _per_gpu(self, deployment: Deployment) -> Measure:
+        """Weighted flow minus what the deployment's GPUs yield on average."""
+        weights = throughput(self.instance)[0]
+        ratio = weights.of(deployment) / deployment.gpus_used
+        return Measure(weights.weights, {pool.name: ratio for pool in self.instance.pools})
+
+    def _bound(self, found: Optimum) -> Fraction | None:
+        if found.bound is None:
+            return None
+        match self.instance.objective:
+            case "throughput":
+                return found.bound * throughput(self.instance)[1]
+            case "throughput_per_gpu":
+                return None
+            case _:
+                return -found.bound
+
+    def _measures(
+        self, staged: Staged, columns: tuple[Column, ...], floors: list[Floor]
+    ) -> tuple[Staged, list[Floor]]:
+        """The stages tokens/s, GPUs and USD; those that cannot differ any more are skipped."""
+        weights = {workload.weight for workload in self.instance.workloads}
+        same_tokens = self.instance.objective == "throughput" and len(weights) == 1
+        prices = {pool.usd_per_gpu_hour for pool in self.instance.pools}
+        stages: list[tuple[str, Measure, bool]] = [
+            ("tokens", tokens(self.instance), same_tokens),
+            ("gpus", fewest_gpus(self.instance), self.instance.objective == "gpus"),
+            ("usd", least_cost(self.instance), len(prices) == 1 or None in prices),
+        ]
+        for name, measure, settled in stages:
+            if not settled:
+                found = self.search(columns, floors).maximise(measure)
+                if found.verdict != "optimal" or found.deployment is None:
+                    return staged, floors
+                floors = [*floors, Floor(measure, found.value or Fraction(0))]
+                staged = replace(staged, deployment=found.deployment)
+            staged = replace(staged, proved=(*staged.proved, name))
+        return staged, floors
+
+    def _latencies(self, staged: Staged, floors: list[Floor], limits: Limits) -> Staged:
+        """The stages TPOT, TTFT and canonical order."""
+        deployment = staged.deployment
+        assert deployment is not None
+        try:
+            if deployment.tpot_ms is not None:
+                tpot = self._tightest(deployment, floors, limits, "tpot_ms", self.candidates.tpot_levels())
+                deployment, limits = tpot
+                staged = replace(staged, deployment=deployment, proved=(*staged.proved, "tpot"))
+            deployment, limits = self._tightest(deployment, floors, limits, "ttft_ms", self.candidates.ttft_levels())
+            staged = replace(staged, deployment=deployment, proved=(*staged.proved, "ttft"))
+            deployment = self._canonical(deployment, floors, limits)
+            return replace(staged, deployment=deployment, proved=(*staged.proved, "canonical"))
+        except (Stopped, KeyboardInterrupt):
+            return staged
+
+    def _tightest(
+        self, best: Deployment, floors: list[Floor], limits: Limits, key: str, levels: list[Fraction]
+    ) -> tuple[Deployment, Limits]:
+        """The smallest latency at which the floors still hold, by bisection over the levels that occur."""
+        worst: Callable[[Deployment], Fraction] = lambda deployment: getattr(deployment, key)  # noqa: E731
+        low, high = 0, levels.index(worst(best))
+        while low < high:
+            middle = (low + high) // 2
+            found = self.search(self.candidates.columns(self._capped(limits, key, levels[middle])), floors).find()
+            if found.deployment is not None:
+                best, high = found.deployment, levels.index(worst(found.deployment))
+            elif found.verdict == "infeasible":
+                low = middle + 1
+            else:
+                raise Stopped
+        return best, self._capped(limits, key, levels[high])
+
+    def _capped(self, limits: Limits, key: str, limit: Fraction) -> Limits:
+        old: Mapping[str, Fraction] = getattr(limits, key)
+        new = {w.name: min(limit, old.get(w.name, limit)) for w in self.instance.workloads}
+        return replace(limits, **{key: new})
+
+    def _canonical(self, best: Deployment, floors: list[Floor], limits: Limits) -> Deployment:
+        """Of equal plans the one with the most replicas of the first column, then of the second, and so on."""
+        columns = self.candidates.columns(limits)
+        search = self.search(columns, floors)
+        left = Fraction(best.gpus_used)
+        for index, column in enumerate(columns):
+            if left >= column.gpus and column.most:
+                replicas, best = search.most_replicas(index)
+                left -= replicas * column.gpus
+            else:
+                search.fix(index, 0)
+        return best

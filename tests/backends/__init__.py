@@ -1,0 +1,1 @@
+"""One conformance suite for every back end, and a test for every trap that was measured."""
