@@ -104,7 +104,8 @@ class Candidates:
     Why a dominated point is never needed: take a plan that uses it and move its replicas to the dominating point.
     GPUs, stage groups and partners stay or shrink, capacity stays or grows, no limit is broken, so the plan stays
     feasible and its objective does not fall. Where more prefill capacity can hurt (``decode_covers``), prefill points
-    are only merged when their rates are equal.
+    are only merged when their rates are equal, and across engines only where a plan may use no more than one engine:
+    two equal engines at different batches are more than one engine at one of them.
     """
 
     def __init__(self, instance: Instance, engines: EngineSet, table: PointTable, dominance: bool = True) -> None:
@@ -193,10 +194,17 @@ class Candidates:
             keep = np.append(True, rate[1:] > best[:-1])
             index, time = index[keep], time[keep]
         elif self.dominance:
-            _, first = np.unique(rate, return_index=True)
-            first.sort()
+            first = self._first_of_equal(index, rate)
             index, time = index[first], time[first]
         return _Footprint(engine, tuple(map(int, index)), tuple(map(int, time)))
+
+    def _first_of_equal(self, index: np.ndarray, rate: np.ndarray) -> list[int]:
+        """Positions of the first point of each rate; of each rate and engine where several engines may be mixed."""
+        alone = self.instance.serving.engines_per_role == 1
+        seen: dict[tuple[int, int], int] = {}
+        for position, (point, value) in enumerate(zip(index, rate, strict=True)):
+            seen.setdefault((0 if alone else int(self.table.engine[point]), int(value)), position)
+        return list(seen.values())
 
     def _rate_only_helps(self, role: Role) -> bool:
         return not (self.instance.serving.decode_covers and role == "prefill")

@@ -16,7 +16,7 @@ from solver.deployment import Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Workload
 from solver.limit import limit_at
-from solver.optimise import Clock
+from solver.optimise import Clock, Optimum
 from solver.result import deployment_dict, exact_text, instance_hash, totals_dict
 from solver.stages import Staged, Stages
 
@@ -301,6 +301,10 @@ class Sweep:
         if self.instance.is_unlimited:
             return limit_at(self.instance, self.candidates, self._limits(limit), not self.allow_unserved)
         start = None if before is None or limit is None else self._carried(before, limit)
+        if before is not None and start is not None and start.objective == before.value:
+            # a tighter limit cannot do better than the looser one did: the proof there settles this step too
+            settled = Optimum("optimal", start, None, None, before.proof)
+            return Staged(settled, start, before.value, before.value, ("objective",), 0)
         return self.stages.run(self._limits(limit), last="objective", start=start)
 
     def _carried(self, before: FrontierPoint, limit: Fraction) -> Deployment | None:

@@ -12,7 +12,7 @@ import pulp
 from costmodels.operating_curve import Role
 from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel, whole_weights
-from solver.formulation.scaling import number, short_down, short_up
+from solver.formulation.scaling import FLOAT_DIGITS, number, short_down, short_up
 from solver.formulation.unit import total
 from solver.instance import Instance, Workload
 
@@ -150,6 +150,6 @@ def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint
         price = measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
         if gain or price:
             exact = (gain - price) * scaling.unit
-            terms.append(short_up(math.ceil(exact / scaling.step) * scaling.step) * unit.replicas)
+            terms.append(short_up(math.ceil(exact / scaling.step) * scaling.step, FLOAT_DIGITS) * unit.replicas)
     least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
-    return total(terms) >= short_down(least * scaling.step)
+    return total(terms) >= short_down(least * scaling.step, FLOAT_DIGITS)

@@ -36,6 +36,7 @@ class Clock:
     controls: Controls
     started: float = field(default_factory=time.perf_counter)
     solves: int = 0
+    interrupted: bool = False
 
     def remaining(self) -> Controls:
         """
@@ -44,8 +45,10 @@ class Clock:
         Raises
         ------
         Stopped
-            When no time is left.
+            When no time is left, or the user interrupted the solve before.
         """
+        if self.interrupted:
+            raise Stopped
         limit = self.controls.time_limit_s
         if limit is None:
             return self.controls
@@ -221,6 +224,7 @@ class Search:
         while True:
             self.clock.solves += 1
             answer = self.backend.solve(self.model.milp, self.clock.remaining())
+            self.clock.interrupted |= answer.raw_status.endswith("interrupted")
             if answer.status == "infeasible":
                 return None, answer
             if answer.values is None:

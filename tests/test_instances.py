@@ -47,7 +47,9 @@ def used(name: str) -> list[tuple[str, str, int, int, int | Fraction]]:
     """The deployment as (pool, role, GPUs per replica, batch, replicas)."""
     deployment = solved(name).deployment
     assert deployment is not None
-    return [(a.engine.pool.name, a.role, a.engine.curve.partition.gpus, a.batch, a.replicas) for a in deployment.assignments]
+    return [
+        (a.engine.pool.name, a.role, a.engine.curve.partition.gpus, a.batch, a.replicas) for a in deployment.assignments
+    ]
 
 
 def deployed(name: str) -> Deployment:
@@ -256,9 +258,11 @@ class TestTiny:
         TTFT + 10 x TPOT <= 250 ms. Prefill: slow 100 ms, 20/s on 1 GPU; fast 50 ms, 20/s on 2. Decode, 1 GPU each: fast
         10 ms, 10/s; slow 20 ms, 40/s. Eight GPUs.
 
-        Slow with slow: 300 ms, out. Slow with fast: 200 ms, min(20 p, 10 d), p + d = 8: p = 3, d = 5 gives 50. Fast with
-        slow: 250 ms, just in; min(20 p, 40 d), 2 p + d = 8: p = 3, d = 2 gives 60. Fast with fast: 150 ms; min(20 p,
-        10 d): p = 2, d = 4 gives 40. So X = 60, 660 tokens/s.
+        Slow with slow: 300 ms, out.
+        Slow with fast: 200 ms; min(20 p, 10 d), p + d = 8: p = 3, d = 5 gives 50.
+        Fast with slow: 250 ms, just in; min(20 p, 40 d), 2 p + d = 8: p = 3, d = 2 gives 60.
+        Fast with fast: 150 ms; min(20 p, 10 d), 2 p + d = 8: p = 2, d = 4 gives 40.
+        So X = 60, 660 tokens/s.
         """
         assert solved("tiny-e2e").objective == 660
         assert used("tiny-e2e") == [("toy", "decode", 1, 8, 2), ("toy", "prefill", 2, 1, 3)]
@@ -269,7 +273,7 @@ class TestLoader:
 
     def test_names_are_sorted(self) -> None:
         """In the order of a list."""
-        assert NAMES == sorted(NAMES)
+        assert sorted(NAMES) == NAMES
 
     def test_path_of_an_unknown_name(self) -> None:
         """The message offers what is close and says how to list all."""
@@ -321,6 +325,8 @@ class TestLoader:
     def test_import_is_light(self) -> None:
         """No back end, no numpy, no solver comes with the loader."""
         code = "import sys, instances; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=FOLDER.parent)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=FOLDER.parent
+        )
         assert "instances" in done.stdout.split()
         assert not {"numpy", "pulp", "ortools", "solver", "json"} & set(done.stdout.split())

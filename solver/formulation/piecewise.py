@@ -52,7 +52,7 @@ class _Choice:
 
     @property
     def replicas(self) -> pulp.LpAffineExpression:
-        """n = sum of 2^j beta_j."""
+        """The number n of replicas: the sum of 2^j beta_j."""
         return total(2**j * bit for j, bit in enumerate(self.bits))
 
     def read_off(self, values: Sequence[float | int]) -> pulp.LpAffineExpression:
@@ -120,9 +120,10 @@ def build_piecewise(
 
 
 def _scaling(instance: Instance, points: tuple[Column, ...]) -> Scaling:
-    """Requests/s as they are, on the finest grid that 12 digits and the weights leave."""
+    """Requests/s as they are; the grid is fine enough for rates, demands and caps, up to 12 digits."""
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
-    rates = [point.requests_per_s for point in points]
+    asked = [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
+    rates = [*(point.requests_per_s for point in points), *asked]
     return scaling_for(rates, most_flow(instance, points), max(weights), 1, coarse=False)
 
 

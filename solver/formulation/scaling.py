@@ -12,6 +12,8 @@ from solver.formulation.milp import MOST_DIGITS
 
 WIDEST = 2**59
 """Room for the sum of all terms of a row, in grid steps."""
+FLOAT_DIGITS = 15
+"""Decimal digits that a float always keeps: enough for rows that never leave the process."""
 COARSE_STEPS = 20_000
 """Grid steps that a flow has in a coarse model: enough to find the plan, few enough to search quickly."""
 
@@ -71,18 +73,18 @@ def number(value: Fraction) -> float | int:
     return int(value) if value.denominator == 1 else float(value)
 
 
-def short_down(value: Fraction) -> float | int:
-    """The value, or the nearest number below it with 12 significant digits."""
-    return _short(value, ROUND_FLOOR)
+def short_down(value: Fraction, digits: int = MOST_DIGITS) -> float | int:
+    """The value, or the nearest number below it with so many significant digits."""
+    return _short(value, ROUND_FLOOR, digits)
 
 
-def short_up(value: Fraction) -> float | int:
-    """The value, or the nearest number above it with 12 significant digits."""
-    return _short(value, ROUND_CEILING)
+def short_up(value: Fraction, digits: int = MOST_DIGITS) -> float | int:
+    """The value, or the nearest number above it with so many significant digits."""
+    return _short(value, ROUND_CEILING, digits)
 
 
-def _short(value: Fraction, rounding: str) -> float | int:
-    context = Context(prec=MOST_DIGITS, rounding=rounding)
+def _short(value: Fraction, rounding: str, digits: int) -> float | int:
+    context = Context(prec=digits, rounding=rounding)
     return number(Fraction(context.divide(Decimal(value.numerator), Decimal(value.denominator))))
 
 

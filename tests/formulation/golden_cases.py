@@ -35,11 +35,11 @@ def model(
     workload: Workload = CHAT,
     pool: Pool = POOL,
     must_serve: bool = False,
-    budget: Budget = Budget(),
+    budget: Budget | None = None,
     **serving: Any,
 ) -> PlanModel:
     """The points model of one workload on one pool, throughput as its objective."""
-    instance = Instance("golden", (pool,), (workload,), Serving(**serving), budget=budget)
+    instance = Instance("golden", (pool,), (workload,), Serving(**serving), budget=budget or Budget())
     return points(instance, engine_set((workload, pool, item) for item in curves), must_serve)
 
 
@@ -103,7 +103,8 @@ def blackboard() -> PlanModel:
     prefill = curve("prefill", (1, 4, 8), (100, 220, 500), (10, 16, "16.5"), interpolate=True)
     decode = curve("decode", (2, 8), (20, 26), (20, 50), interpolate=True, attention_dp=2, moe_ep=2)
     measured = curve("colocated", (1, 3), (25, 30), (2, 5), ttft_ms=(150, 170))
-    workload = replace(CHAT, ttft_ms=Fraction(300), tpot_ms=Fraction(28), e2el_ms=Fraction(480), max_requests_per_s=Fraction(70))
+    limits = {"ttft_ms": Fraction(300), "tpot_ms": Fraction(28), "e2el_ms": Fraction(480)}
+    workload = replace(CHAT, **limits, max_requests_per_s=Fraction(70))  # type: ignore[arg-type]
     serving = Serving(deny={"prefill": (Pattern({"batch": (5, 6)}),)}, max_replicas={("chat", "colocated"): 2})
     instance = Instance("golden", (replace(POOL, gpus=6),), (workload,), serving)
     engines = engine_set((workload, instance.pools[0], item) for item in (prefill, decode, measured))

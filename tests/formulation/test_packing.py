@@ -24,8 +24,10 @@ MOST = 200
 Shape = tuple[int, int]
 """GPUs of a stage group, pipeline stages."""
 
-CHAINS = ([1, 2, 4, 8], [1, 2, 4, 8, 16], [2, 4, 8, 32], [1, 3, 6], [1, 3, 6, 18], [2, 6, 12], [4], [1, 8, 24], [3], [5, 10])
-ODD = ([4, 6], [2, 3], [3, 4, 5], [1, 4, 6], [2, 3, 7], [6, 8], [1, 2, 3, 4, 6, 8], [4, 6, 16], [3, 5, 24], [6, 9, 10, 15])
+CHAINS: tuple[list[int], ...] = ([1, 2, 4, 8], [1, 2, 4, 8, 16], [2, 4, 8, 32], [1, 3, 6], [1, 3, 6, 18], [2, 6, 12])
+CHAINS += ([4], [1, 8, 24], [3], [5, 10])
+ODD: tuple[list[int], ...] = ([4, 6], [2, 3], [3, 4, 5], [1, 4, 6], [2, 3, 7], [6, 8], [1, 2, 3, 4, 6, 8], [4, 6, 16])
+ODD += ([3, 5, 24], [6, 9, 10, 15])
 
 
 def draft_of(shapes: Sequence[Shape], gpus: int, domain: int) -> Draft:
@@ -62,8 +64,9 @@ def rows_hold(draft: Draft, values: Mapping[str, int]) -> bool:
 
 def solver_finds_flow(draft: Draft, counts: Sequence[int]) -> bool:
     """Whether the rows leave a flow for fixed replicas; CP-SAT decides."""
-    for unit, count in zip(draft.units, counts, strict=True):
-        unit.replicas.lowBound = unit.replicas.upBound = count
+    variables = draft.milp.problem.variablesDict()
+    for k, count in enumerate(counts):
+        variables[f"n{k}"].lowBound = variables[f"n{k}"].upBound = count
     answer = backend("cp-sat").solve(draft.milp, Controls(time_limit_s=30))
     assert answer.status in ("optimal", "feasible", "infeasible"), answer
     return answer.status != "infeasible"

@@ -23,7 +23,7 @@ from solver.deployment import Deployment
 from solver.engines import EngineSet, engines_of
 from solver.formulation.piecewise import build_piecewise
 from solver.formulation.piecewise_curves import AdmissibleCurve, admissible_curves
-from solver.instance import Instance, Pattern, Pool, Serving, Workload
+from solver.instance import Instance, Objective, Pattern, Pool, Serving, Workload
 from solver.points import PointTable
 from tests.formulation.cases import CHAT, POOL, by_piecewise, by_points, curve, engine_set, load
 from tests.oracles.enumerate import optimum
@@ -80,7 +80,9 @@ def test_piecewise_equals_points_and_enumeration(name: str, block: int, tmp_path
 
 def test_cases_cover_the_objectives() -> None:
     """The blocks above hold every objective, infeasible cases and interpolated curves."""
-    cases = [drawn(seed)[0] for seed in range(BLOCK * SEEDS["scip"])]
+    drawings = [drawn(seed) for seed in range(BLOCK * SEEDS["scip"])]
+    assert any(optimum(case, rows) is None for case, rows in drawings)
+    cases = [case for case, _ in drawings]
     assert min(Counter(case["objective"] for case in cases).values()) >= 10
     assert sum(case["cost_model"]["interpolate"] for case in cases) >= 20
 
@@ -131,7 +133,7 @@ def measured() -> CurveTables:
 
 @pytest.mark.parametrize("interpolate", [False, True])
 @pytest.mark.parametrize("objective", ["throughput", "gpus", "cost"])
-def test_measured_table(objective: Any, interpolate: bool) -> None:
+def test_measured_table(objective: Objective, interpolate: bool) -> None:
     """A dense 70B model on one node of 8 H200."""
     demand = None if objective == "throughput" else Fraction(2)
     limits = {"ttft_ms": Fraction(2000), "tpot_ms": Fraction(50), "requests_per_s": demand}
@@ -222,3 +224,25 @@ def test_unlimited_gpus_are_refused() -> None:
     instance = Instance("endless", (replace(POOL, gpus=None),), (CHAT,), objective="throughput_per_gpu")
     with pytest.raises(ValueError, match="number of GPUs"):
         build_piecewise(instance, ())
+
+
+def test_caps_and_demands_keep_their_digits() -> None:
+    """Whole rates do not round a cap of 2.25 to 3, nor a demand of 1.125 to 1."""
+    chat = replace(CHAT, requests_per_s=Fraction("1.125"), max_requests_per_s=Fraction("2.25"))
+    instance = Instance("capped", (POOL,), (chat,), Serving(modes=("colocated",)))
+    engines = engine_set([(chat, POOL, curve("colocated", (1,), (20,), (3,), ttft_ms=(100,)))])
+    model = build_piecewise(instance, engines.engines)
+    assert model.draft.flow["chat"].upBound == 2.25
+    assert -model.milp.problem.constraints["C8_demand_w0"].constant == 1.125
+    plan = by_piecewise(instance, engines)
+    assert plan is not None
+    assert plan.objective == Fraction("2.25") * 11
+
+
+def test_engines_without_partners_stay_unused() -> None:
+    """A decode engine of another serving backend than every prefill engine would only spoil the evaluation."""
+    shapes = [curve("prefill", (1,), (100,), (3,)), curve("decode", (4,), (20,), (3,))]
+    orphan = curve("decode", (4,), (10,), (9,), backend="vllm")
+    instance = Instance("orphan", (POOL,), (CHAT,))
+    model = build_piecewise(instance, engine_set((CHAT, POOL, shape) for shape in [*shapes, orphan]).engines)
+    assert [model.milp.problem.variablesDict()[f"z{number}"].upBound for number in range(3)] == [1, 1, 0]

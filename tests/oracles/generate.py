@@ -343,6 +343,8 @@ def _serving(rng: random.Random, workloads: Sequence[Mapping[str, Any]], sweepab
             bounds = {role: rng.randint(1, highest) for role in rng.sample(ROLES, rng.choice([1, 2]))}
             by_workload = rng.random() < 0.5
             serving[key] = {rng.choice(workloads)["name"]: bounds} if by_workload else bounds
+    if "min_replicas" in serving and "max_replicas" in serving:
+        del serving["min_replicas"]  # bounds that contradict each other are refused when reading
     return serving
 
 

@@ -1,0 +1,167 @@
+"""The ``verify`` command: a file against its instance, and the bound proved again another way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from costmodels.errors import Fault, InputError
+from solver.backends.base import Controls
+from solver.backends.cpsat import CpSat
+from solver.backends.registry import backend as backend_of
+from solver.claim import claim_of
+from solver.columns import Candidates
+from solver.deployment import Deployment
+from solver.engines import EngineSet, cost_model_of, engines_of
+from solver.hint import deployment_from
+from solver.instance import Instance
+from solver.limit import limit_at
+from solver.optimise import Clock
+from solver.points import points_of
+from solver.read import read_instance, read_json
+from solver.result import instance_hash
+from solver.stages import Stages
+from solver.verifier import verify, verify_frontier
+
+FLOAT_TOLERANCE = 1e-6
+"""Relative tolerance for the bound of a float back end; its proofs hold to such a tolerance only."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What a check found.
+
+    Parameters
+    ----------
+    ok
+        Whether everything holds.
+    lines
+        The findings in words.
+    """
+
+    ok: bool
+    lines: tuple[str, ...]
+
+
+def check_file(
+    instance_file: Path, file: Path, *, rebound: bool = False, backend: str = "scip", time_limit_s: float | None = None
+) -> Outcome:
+    """
+    Verifies a result or frontier file, independently of what wrote it.
+
+    Parameters
+    ----------
+    instance_file, file
+        The instance, and the result or frontier.
+    rebound
+        Whether to prove again that nothing better exists: without dominance in exact arithmetic, and by another back
+        end.
+    backend
+        The other back end.
+    time_limit_s
+        Seconds for each of the two proofs; 60 by default.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read or is of another kind.
+    """
+    instance = read_instance(instance_file)
+    document = read_json(file)
+    kind = document.get("format") if isinstance(document, dict) else None
+    if kind not in ("disagg-result", "disagg-frontier") or document.get("version") != 1:
+        text = f"got format {kind!r}, must be disagg-result or disagg-frontier, version 1"
+        raise InputError([Fault(f"{file} $.format", text)])
+    engines = engines_of(instance, cost_model_of(instance, instance_file.parent))
+    check = verify if kind == "disagg-result" else verify_frontier
+    checked = check(instance, engines, document)
+    faults = list(checked.faults)
+    if document.get("instance_hash") != instance_hash(instance, engines):
+        faults.append("document: instance_hash: the instance or its curves are not those that this file answers")
+    lines = [f"{file.name}: {'verified exactly' if not faults else 'REFUTED'}"]
+    lines += [f"  {fault}" for fault in faults]
+    lines += [f"checked: {', '.join(checked.checked)}"] if checked.checked else []
+    if rebound and not faults:
+        again = _rebound(instance, engines, document, backend, time_limit_s or 60.0)
+        return Outcome(again.ok, (*lines, *again.lines))
+    return Outcome(not faults, tuple(lines))
+
+
+def _rebound(instance: Instance, engines: EngineSet, document: Mapping[str, Any], backend: str, limit: float) -> Outcome:
+    if document["format"] == "disagg-frontier":
+        return Outcome(True, ("rebound: frontiers are proved point by point; rebound a result of solve instead",))
+    if document["status"] not in ("optimal", "infeasible"):
+        return Outcome(True, (f"rebound: nothing to prove again, the status is {document['status']}",))
+    if instance.is_unlimited:
+        return _limit_again(instance, engines, document)
+    deployment = deployment_from(document, instance, engines)
+    exact = _without_dominance(instance, engines, deployment, limit)
+    other = _other_backend(instance, engines, deployment, backend, limit)
+    refuted = [line for ok, line in (exact, other) if ok is False]
+    proved = [line for ok, line in (exact, other) if ok]
+    lines = [line for _, line in (exact, other)]
+    if not refuted and not proved:
+        lines.append("rebound: neither proof closed within its limit; raise --time-limit")
+    return Outcome(bool(proved) and not refuted, tuple(lines))
+
+
+def _without_dominance(
+    instance: Instance, engines: EngineSet, deployment: Deployment | None, limit: float
+) -> tuple[bool | None, str]:
+    """Nothing better exists among all points, in integers; None where the limit came first."""
+    started = time.perf_counter()
+    candidates = Candidates(instance, engines, points_of(instance, engines), dominance=False)
+    clock = Clock(Controls(time_limit_s=limit))
+    staged = Stages(instance, candidates, CpSat(), clock).run(last="objective", start=deployment)
+    spent = f"{time.perf_counter() - started:.2f} s, {staged.columns} columns"
+    name = "rebound: cp-sat, points without dominance"
+    if staged.objective.verdict == "infeasible" and deployment is None:
+        return True, f"{name}: infeasibility proved again ({spent})"
+    if staged.objective.verdict != "optimal" or staged.deployment is None:
+        better = staged.deployment is not None and deployment is not None and _better(staged.deployment, deployment)
+        return (False, f"{name}: REFUTED, a better plan exists") if better else (None, f"{name}: > {limit:g} s, not closed")
+    if deployment is None or staged.value != deployment.objective:
+        return False, f"{name}: REFUTED, {float(staged.value or 0):.9g} is reached ({spent})"
+    return True, f"{name}: bound proved again on model {staged.objective.model_hash} ({spent})"
+
+
+def _better(a: Deployment, b: Deployment) -> bool:
+    less = a.instance.objective in ("gpus", "cost")
+    return a.objective < b.objective if less else a.objective > b.objective
+
+
+def _other_backend(
+    instance: Instance, engines: EngineSet, deployment: Deployment | None, backend: str, limit: float
+) -> tuple[bool | None, str]:
+    """Another back end's own optimum, evaluated exactly, must be the same."""
+    first = backend_of(backend)
+    name = f"rebound: {backend}, points with dominance"
+    candidates = Candidates(instance, engines, points_of(instance, engines))
+    claim = claim_of(first, "points", instance, candidates, Clock(Controls(time_limit_s=limit)))
+    if not claim.records:
+        return None, f"{name}: the same as the first proof, nothing new"
+    record = claim.records[0]
+    if record["status"] == "infeasible":
+        return (deployment is None), f"{name}: claims infeasibility ({record['wall_s']} s)"
+    if record["status"] not in ("optimal", "feasible") or claim.deployment is None:
+        return None, f"{name}: > {limit:g} s, not closed"
+    if deployment is None or _better(claim.deployment, deployment):
+        return False, f"{name}: REFUTED by a plan of {float(claim.deployment.objective):.9g}"
+    same = claim.deployment.objective == deployment.objective
+    closed = record["status"] == "optimal" and same
+    word = "same optimum, by its own proof" if closed else "no better plan found, not closed"
+    return (True if closed else None), f"{name}: {word} ({record['wall_s']} s)"
+
+
+def _limit_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any]) -> Outcome:
+    every = Candidates(instance, engines, points_of(instance, engines), dominance=False)
+    value = limit_at(replace(instance), every).value
+    claimed = document["exact"]["objective"]
+    same = (None if claimed is None else Fraction(claimed)) == value
+    word = "proved again" if same else f"REFUTED, the limit is {value}"
+    return Outcome(same, (f"rebound: rational comparison of all pairs without dominance: {word}",))

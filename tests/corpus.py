@@ -1,0 +1,652 @@
+"""
+Malformed instance and curve files, each made by one named mutation of a good one.
+
+A mutation says which places a message must name. Levels:
+
+text
+    The file is no JSON that could be an instance.
+schema
+    The JSON Schema refuses it too.
+stricter
+    We refuse it, a plain JSON Schema cannot (decimal places, whole numbers written as 4.0).
+later
+    A key that a later version gives a meaning.
+contradiction
+    Each key is fine, together they are not.
+curves
+    The fault is in the table, or in how the instance and its table meet.
+good
+    Odd, but fine: it must be accepted.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HEADER = (
+    "system,backend,backend_version,model,precision,phase,tp,pp,attention_dp,moe_tp,moe_ep,cp,gpus,domain_gpus,"
+    "batch,chunk_tokens,isl,osl,latency_ms,ttft_ms,requests_per_s,memory_gib"
+)
+COLUMNS = HEADER.split(",")
+ROWS = (
+    "toy,trtllm,1.0,org/toy,gemm:fp8 kv:fp8,prefill,2,1,1,1,1,1,2,8,1,0,100,,50,,20,30",
+    "toy,trtllm,1.0,org/toy,gemm:fp8 kv:fp8,decode,1,1,2,1,1,1,2,8,4,0,100,11,10,,40,30",
+    "toy,trtllm,1.0,org/toy,gemm:fp8 kv:fp8,decode,1,1,2,1,1,1,2,8,8,0,100,11,12.5,,64,31.5",
+    "toy,trtllm,1.0,org/toy,gemm:fp8 kv:fp8,colocated,1,1,1,1,1,1,1,8,4,100,100,11,20,80,14,40",
+)
+"""Lines 2 to 5 of the good table."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """JSON text that goes into a file as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """
+    A file or two, and what must be said about them.
+
+    Parameters
+    ----------
+    name
+        What was done.
+    level
+        See the module.
+    expected
+        For each fault a place; every one must stand in some line of the message. ``{instance}`` and ``{table}`` stand
+        for the paths as given.
+    instance
+        The instance file, or None for none.
+    table
+        The curve file that the instance names, or None for none.
+    table_name
+        Its name.
+    """
+
+    name: str
+    level: str
+    expected: tuple[str, ...]
+    instance: bytes | None
+    table: bytes | None = field(default=b"", repr=False)
+    table_name: str = "curves.csv"
+
+    def write(self, folder: Path) -> Path:
+        """Writes the files; returns the path of the instance."""
+        if self.instance is not None:
+            (folder / "instance.json").write_bytes(self.instance)
+        if self.table is not None:
+            (folder / self.table_name).write_bytes(self.table or GOOD_TABLE)
+        return folder / "instance.json"
+
+
+def good() -> dict[str, Any]:
+    """An instance with every optional key that today has a meaning; it is feasible."""
+    return {
+        "format": "disagg-instance",
+        "version": 1,
+        "name": "good",
+        "description": "A good instance",
+        "pools": [
+            {
+                "name": "pool",
+                "gpu": "toy",
+                "gpus": 8,
+                "nvlink_domain_gpus": 8,
+                "gpus_per_node": 8,
+                "usd_per_gpu_hour": 3.1,
+                "watts_per_gpu": 700,
+                "memory_gib": 80.5,
+            }
+        ],
+        "workloads": [
+            {
+                "name": "chat",
+                "model": "org/toy",
+                "precision": {"prefill": "fp8", "decode": "fp8", "colocated": "fp8"},
+                "backend": "trtllm",
+                "isl": 100,
+                "osl": 11,
+                "sla": {"ttft_ms": 1000, "tpot_ms": 50.5, "e2el_ms": 2000},
+                "requests_per_s": 1.5,
+                "max_requests_per_s": 1000,
+                "weight": 2,
+            }
+        ],
+        "serving": {
+            "modes": ["colocated", "disaggregated"],
+            "hybrid": False,
+            "engines_per_role": 2,
+            "utilization": {"prefill": 0.9, "decode": 1, "colocated": 0.8},
+            "rate_match": "decode_covers",
+            "tolerance": 0.5,
+            "allow": {"prefill": [{"tp": [1, 2], "batch": {"min": 1, "max": 8}, "backend": "trtllm"}]},
+            "deny": {"decode": [{"gpus": 4, "backend": ["vllm"]}]},
+            "min_replicas": {"prefill": 1},
+            "max_replicas": {"chat": {"decode": 4}},
+        },
+        "cost_model": {"kind": "curves", "path": "curves.csv", "interpolate": False},
+        "objective": "throughput",
+        "budget": {"usd_per_hour": 1000, "watts": 100000, "count_idle": False},
+    }
+
+
+GOOD_TABLE = "\n".join([HEADER, *ROWS, ""]).encode()
+
+TEXT, WHOLE, NUMBER, FLAG, LIST, OBJECT = "text", "whole number", "number", "flag", "list", "object"
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "$": (OBJECT,),
+    "$.format": (TEXT,),
+    "$.version": (WHOLE,),
+    "$.name": (TEXT,),
+    "$.description": (TEXT,),
+    "$.pools": (LIST,),
+    "$.pools[0]": (OBJECT,),
+    "$.pools[0].name": (TEXT,),
+    "$.pools[0].gpu": (TEXT,),
+    "$.pools[0].gpus": (WHOLE,),
+    "$.pools[0].nvlink_domain_gpus": (WHOLE,),
+    "$.pools[0].gpus_per_node": (WHOLE,),
+    "$.pools[0].usd_per_gpu_hour": (NUMBER,),
+    "$.pools[0].watts_per_gpu": (NUMBER,),
+    "$.pools[0].memory_gib": (NUMBER,),
+    "$.workloads": (LIST,),
+    "$.workloads[0]": (OBJECT,),
+    "$.workloads[0].name": (TEXT,),
+    "$.workloads[0].model": (TEXT,),
+    "$.workloads[0].precision": (TEXT, OBJECT, "null"),
+    "$.workloads[0].precision.decode": (TEXT,),
+    "$.workloads[0].backend": (TEXT, "null"),
+    "$.workloads[0].isl": (WHOLE, OBJECT),
+    "$.workloads[0].osl": (WHOLE, OBJECT),
+    "$.workloads[0].sla": (OBJECT,),
+    "$.workloads[0].sla.ttft_ms": (NUMBER, "null"),
+    "$.workloads[0].sla.tpot_ms": (NUMBER, "null"),
+    "$.workloads[0].sla.e2el_ms": (NUMBER, "null"),
+    "$.workloads[0].requests_per_s": (NUMBER, "null"),
+    "$.workloads[0].max_requests_per_s": (NUMBER, "null"),
+    "$.workloads[0].weight": (NUMBER,),
+    "$.serving": (OBJECT,),
+    "$.serving.modes": (LIST,),
+    "$.serving.modes[1]": (TEXT,),
+    "$.serving.hybrid": (FLAG,),
+    "$.serving.engines_per_role": (WHOLE,),
+    "$.serving.utilization": (OBJECT,),
+    "$.serving.utilization.prefill": (NUMBER,),
+    "$.serving.rate_match": (TEXT,),
+    "$.serving.tolerance": (NUMBER,),
+    "$.serving.allow": (OBJECT,),
+    "$.serving.allow.prefill": (LIST,),
+    "$.serving.allow.prefill[0]": (OBJECT,),
+    "$.serving.allow.prefill[0].batch": (WHOLE, LIST, OBJECT),
+    "$.serving.allow.prefill[0].batch.min": (WHOLE,),
+    "$.serving.allow.prefill[0].tp": (WHOLE, LIST, OBJECT),
+    "$.serving.allow.prefill[0].backend": (TEXT, LIST),
+    "$.serving.deny": (OBJECT,),
+    "$.serving.deny.decode": (LIST,),
+    "$.serving.deny.decode[0].backend[0]": (TEXT,),
+    "$.serving.min_replicas": (OBJECT,),
+    "$.serving.min_replicas.prefill": (WHOLE, OBJECT),
+    "$.serving.max_replicas.chat.decode": (WHOLE,),
+    "$.cost_model": (OBJECT,),
+    "$.cost_model.kind": (TEXT,),
+    "$.cost_model.path": (TEXT, LIST),
+    "$.cost_model.interpolate": (FLAG,),
+    "$.objective": (TEXT,),
+    "$.budget": (OBJECT,),
+    "$.budget.usd_per_hour": (NUMBER,),
+    "$.budget.watts": (NUMBER,),
+    "$.budget.count_idle": (FLAG,),
+}
+"""Every key, by a path that the good instance has, and what may stand there."""
+
+SAMPLES: dict[str, Any] = {
+    TEXT: "8",
+    WHOLE: 7,
+    NUMBER: 7.25,
+    FLAG: True,
+    LIST: [[1]],
+    OBJECT: {"b": 1},
+    "null": None,
+}
+
+REQUIRED = {
+    "$": ("format", "version", "name", "pools", "workloads"),
+    "$.pools[0]": ("name", "gpu", "gpus", "nvlink_domain_gpus"),
+    "$.workloads[0]": ("name", "model", "isl", "osl"),
+    "$.cost_model": ("kind", "path"),
+}
+
+CHOICES = ("$.format", "$.serving.modes[1]", "$.serving.rate_match", "$.objective", "$.cost_model.kind")
+
+LEAST: dict[str, tuple[float, bool]] = {
+    "$.pools[0].gpus": (1, True),
+    "$.pools[0].nvlink_domain_gpus": (1, True),
+    "$.pools[0].gpus_per_node": (1, True),
+    "$.pools[0].usd_per_gpu_hour": (0, True),
+    "$.pools[0].watts_per_gpu": (0, True),
+    "$.pools[0].memory_gib": (0, False),
+    "$.workloads[0].isl": (1, True),
+    "$.workloads[0].osl": (1, True),
+    "$.workloads[0].sla.ttft_ms": (0, False),
+    "$.workloads[0].sla.tpot_ms": (0, False),
+    "$.workloads[0].sla.e2el_ms": (0, False),
+    "$.workloads[0].requests_per_s": (0, False),
+    "$.workloads[0].max_requests_per_s": (0, False),
+    "$.workloads[0].weight": (0, False),
+    "$.serving.engines_per_role": (1, True),
+    "$.serving.utilization.prefill": (0, False),
+    "$.serving.tolerance": (0, True),
+    "$.serving.min_replicas.prefill": (0, True),
+    "$.serving.max_replicas.chat.decode": (0, True),
+    "$.serving.allow.prefill[0].batch.min": (0, True),
+    "$.budget.usd_per_hour": (0, True),
+    "$.budget.watts": (0, True),
+}
+"""Numbers by path: their least value, and whether it is itself allowed."""
+
+
+def steps(path: str) -> list[str | int]:
+    """``$.pools[0].gpus`` as keys and indices."""
+    return [int(index) if index else key for key, index in re.findall(r"\.([A-Za-z_]\w*)|\[(\d+)\]", path)]
+
+
+def changed(document: Any, path: str, value: Any) -> Any:
+    """A copy with another value at a path."""
+    if path == "$":
+        return value
+    made = copy.deepcopy(document)
+    *before, last = steps(path)
+    place = made
+    for step in before:
+        place = place[step]
+    place[last] = value
+    return made
+
+
+def without(document: Any, path: str) -> Any:
+    """A copy without the key at a path."""
+    made = copy.deepcopy(document)
+    *before, last = steps(path)
+    place = made
+    for step in before:
+        place = place[step]
+    del place[last]
+    return made
+
+
+def encoded(document: Any) -> bytes:
+    """JSON text; a :class:`Raw` inside goes in as it is."""
+    raws: list[str] = []
+
+    def mark(value: Any) -> str:
+        raws.append(value.text)
+        return f"@raw{len(raws) - 1}@"
+
+    text = json.dumps(document, default=mark, indent=1)
+    for index, raw in enumerate(raws):
+        text = text.replace(f'"@raw{index}@"', raw)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def changes(*pairs: tuple[str, Any]) -> dict[str, Any]:
+    """The good instance with several changes."""
+    document: Any = good()
+    for path, value in pairs:
+        document = changed(document, path, value)
+    return document
+
+
+def _of(name: str, level: str, expected: str, document: Any) -> Mutation:
+    return Mutation(name, level, (expected,), encoded(document))
+
+
+def wrong_types() -> Iterator[Mutation]:
+    """At every key each type that does not belong there; true and false are no numbers."""
+    for path, kinds in KINDS.items():
+        for kind, sample in SAMPLES.items():
+            if kind in kinds or (kind == WHOLE and NUMBER in kinds):
+                continue
+            # An object where only some objects are refused later, or a discriminator that is no text.
+            expected = f"{path}.b" if path in REQUIRED and kind == OBJECT else path
+            yield _of(f"{kind} at {path}", "schema", f"{expected}: ", changed(good(), path, sample))
+
+
+def missing_keys() -> Iterator[Mutation]:
+    """Without each required key."""
+    for place, names in REQUIRED.items():
+        for name in names:
+            yield _of(f"no {place}.{name}", "schema", f"{place}.{name}: ", without(good(), f"{place}.{name}"))
+
+
+def unknown_keys() -> Iterator[Mutation]:
+    """A key that does not exist, in every object."""
+    for path, kinds in KINDS.items():
+        here: Any = good()
+        for step in steps(path):
+            here = here[step]
+        if OBJECT in kinds and isinstance(here, dict) and path not in ("$.serving.min_replicas",):
+            for name in ("gpu_count", "Format"):
+                yield _of(f"{name} in {path}", "schema", f"{path}.{name}: ", changed(good(), path, {**here, name: 1}))
+
+
+def wrong_choices() -> Iterator[Mutation]:
+    """Words outside a list of words."""
+    for path in CHOICES:
+        for word in ("", "Throughput", "disagg instance", "roofline "):
+            yield _of(f"{word!r} at {path}", "schema", f"{path}: ", changed(good(), path, word))
+    for path, kinds in KINDS.items():
+        if kinds[0] == TEXT and path not in CHOICES:
+            yield _of(f"empty text at {path}", "schema", f"{path}: ", changed(good(), path, ""))
+    for version in (0, 2, -1):
+        yield _of(f"version {version}", "schema", "$.version: ", changes(("$.version", version)))
+    for path in ("$.pools[0].gpus", "$.serving.engines_per_role"):
+        yield _of(f"limitless at {path}", "schema", f"{path}: ", changed(good(), path, "limitless"))
+
+
+def wrong_numbers() -> Iterator[Mutation]:
+    """Numbers that are too small, too large, or none."""
+    for path, (least, included) in LEAST.items():
+        whole = WHOLE in KINDS[path]
+        below = least - 1 if included else least
+        values: dict[str, Any] = {"below the least": below, "-1": -1, "1e400": Raw("1e400"), "1e30": Raw("1" + "0" * 30)}
+        if whole:
+            values["1.5"] = 1.5
+        for label, value in values.items():
+            yield _of(f"{label} at {path}", "schema", f"{path}: ", changed(good(), path, value))
+        if whole:
+            yield _of(f"8.0 at {path}", "stricter", f"{path}: ", changed(good(), path, Raw("8.0")))
+        else:
+            yield _of(f"1e-400 at {path}", "stricter", f"{path}: ", changed(good(), path, Raw("1e-400")))
+            digits = Raw("0.5" + "0" * 20 + "1")
+            yield _of(f"22 decimal places at {path}", "stricter", f"{path}: ", changed(good(), path, digits))
+    for path in ("$.serving.utilization.prefill", "$.serving.utilization.colocated"):
+        yield _of(f"1.01 at {path}", "schema", f"{path}: ", changed(good(), path, 1.01))
+
+
+def no_numbers() -> Iterator[Mutation]:
+    """What some JSON writers leave where a number should be; JSON has no such words, so the file is named."""
+    for path in ("$.pools[0].gpus", "$.workloads[0].sla.tpot_ms", "$.budget.watts"):
+        for word in ("NaN", "Infinity", "-Infinity"):
+            yield _of(f"{word} at {path}", "text", "{instance}", changed(good(), path, Raw(word)))
+        for label, text in (("5000 digits", "9" * 5000), ("an exponent of 30 digits", "1e" + "9" * 30)):
+            yield _of(f"{label} at {path}", "text", "{instance}", changed(good(), path, Raw(text)))
+    for text in ("nan", "0x10", "+8", "08", ".5", "8.", "1_000", "1,000", "eight", "'8'", "--8", "1e"):
+        yield _of(f"{text} as a number", "text", "{instance}:", changes(("$.pools[0].gpus", Raw(text))))
+
+
+def wrong_lists() -> Iterator[Mutation]:
+    """Empty lists, entries twice."""
+    for path in ("$.pools", "$.workloads", "$.serving.modes", "$.cost_model.path", "$.serving.allow.prefill"):
+        yield _of(f"empty list at {path}", "schema", f"{path}: ", changed(good(), path, []))
+    yield _of("empty list in a pattern", "schema", "$.serving.allow.prefill[0].tp: ",
+              changes(("$.serving.allow.prefill[0].tp", [])))  # fmt: skip
+    yield _of("a mode twice", "schema", "$.serving.modes: ", changes(("$.serving.modes", ["colocated"] * 2)))
+    yield _of("a table twice", "schema", "$.cost_model.path: ", changes(("$.cost_model.path", ["curves.csv"] * 2)))
+    pools = [{**good()["pools"][0], "name": f"pool{index}"} for index in range(1001)]
+    yield _of("1001 pools", "schema", "$.pools: ", changes(("$.pools", pools)))
+
+
+def contradictions() -> Iterator[Mutation]:
+    """Keys that exclude or need each other."""
+    one = good()["pools"][0]
+    chat = good()["workloads"][0]
+    bare = without(without(without(good(), "$.budget"), "$.serving.min_replicas"), "$.serving.max_replicas")
+    limit = changed(changed(bare, "$.pools[0].gpus", "unlimited"), "$.objective", "throughput_per_gpu")
+    level = "contradiction"
+    yield _of("pool names twice", level, "$.pools[1].name: ", changes(("$.pools", [one, one])))
+    yield _of("workload names twice", level, "$.workloads[1].name: ", changes(("$.workloads", [chat, chat])))
+    for objective in ("throughput", "cost", "gpus"):
+        document = changed(limit, "$.objective", objective)
+        yield _of(f"unlimited with {objective}", level, "$.objective: ", document)
+    yield _of("unlimited without an objective", level, "$.objective: ", without(limit, "$.objective"))
+    yield _of("unlimited with a budget", level, "$.budget: ", changed(limit, "$.budget", {"usd_per_hour": 1}))
+    for key in ("min_replicas", "max_replicas"):
+        document = changed(limit, f"$.serving.{key}", {"prefill": 1})
+        yield _of(f"unlimited with {key}", level, f"$.serving.{key}: ", document)
+    mixed = changed(limit, "$.pools", [limit["pools"][0], {**one, "name": "other"}])
+    yield _of("one pool unlimited, one not", level, "$.pools[1].gpus: ", mixed)
+    for objective in ("gpus", "cost"):
+        for label, demand in (("no", "missing"), ("null", None)):
+            document = changes(("$.objective", objective), ("$.workloads[0].requests_per_s", demand))
+            if demand is not None:
+                document = without(document, "$.workloads[0].requests_per_s")
+            yield _of(f"{objective} with {label} demand", level, "$.workloads[0].requests_per_s: ", document)
+    free = without(good(), "$.pools[0].usd_per_gpu_hour")
+    unwatched = without(good(), "$.pools[0].watts_per_gpu")
+    where = "$.pools[0].usd_per_gpu_hour: "
+    yield _of("cost without price", level, where, changed(without(free, "$.budget"), "$.objective", "cost"))
+    yield _of("USD budget without price", level, where, free)
+    yield _of("watts budget without power", level, "$.pools[0].watts_per_gpu: ", unwatched)
+    idle = changes(("$.objective", "cost"), ("$.budget.count_idle", True))
+    yield _of("cost that counts idle GPUs", level, "$.budget.count_idle: ", idle)
+    low = changes(("$.workloads[0].max_requests_per_s", 1))
+    yield _of("most requests below the demand", level, "$.workloads[0].max_requests_per_s: ", low)
+    for key in ("min_replicas", "max_replicas"):
+        for name, value in (("chit", {"decode": 1}), ("chat", 1), ("prefil", 1)):
+            document = changed(good(), f"$.serving.{key}", {name: value})
+            yield _of(f"{key} of {name} {value}", level, f"$.serving.{key}.{name}: ", document)
+    least = changes(("$.serving.min_replicas", {"decode": 5}))
+    yield _of("least replicas above the most", level, "$.serving.max_replicas: ", least)
+    span = changes(("$.serving.allow.prefill[0].batch", {"min": 8, "max": 4}))
+    yield _of("an empty range", level, "$.serving.allow.prefill[0].batch: ", span)
+
+
+def later_keys() -> Iterator[Mutation]:
+    """Keys of later versions: known, refused with a word about it."""
+    for path, value in {
+        "$.kv_links": [],
+        "$.pools[0].device": {"name": "x"},
+        "$.pools[0].kv_gbps": 400,
+        "$.workloads[0].isl": {"mean": 100},
+        "$.workloads[0].osl": {"p50": 11},
+        "$.workloads[0].sla.itl_ms": 30,
+        "$.cost_model": {"kind": "silicon"},
+    }.items():
+        place = "$.cost_model.kind" if path == "$.cost_model" else path
+        yield _of(f"later: {path}", "later", f"{place}: not supported yet", changed(good(), path, value))
+
+
+def texts() -> Iterator[Mutation]:
+    """Files that are no JSON, or in no encoding that we read."""
+    plain = encoded(good())
+    accented = encoded(changes(("$.name", "qualité"))).replace(b"\\u00e9", "é".encode("latin-1"))
+    files = {
+        "an empty file": b"",
+        "white space": b" \n\t\n",
+        "prose": b"pools: 8 x H100\n",
+        "YAML": b"format: disagg-instance\nversion: 1\n",
+        "latin-1": accented,
+        "UTF-16 with a mark": plain.decode().encode("utf-16"),
+        "UTF-16 without a mark": plain.decode().encode("utf-16-le"),
+        "UTF-32": plain.decode().encode("utf-32"),
+        "a trailing comma": plain.replace(b'"version": 1', b'"version": 1,,', 1),
+        "a trailing comma at the end": plain.rstrip().removesuffix(b"}") + b",}",
+        "a comment": b"// an instance\n" + plain,
+        "single quotes": plain.replace(b'"', b"'"),
+        "half a file": plain[: len(plain) // 2],
+        "two documents": plain + plain,
+        "a line break in a text": plain.replace(b'"good"', b'"go\nod"'),
+        "a bad escape": plain.replace(b'"good"', b'"go\\xod"'),
+        "a NUL byte": plain.replace(b'"good"', b'"go\0od"'),
+        "binary": bytes(range(256)),
+        "gzip": gzip.compress(plain),
+        "an unclosed list of 100000": b"[" * 100_000,
+        "a list in a list, 100000 deep": b"[" * 100_000 + b"]" * 100_000,
+        "an object in an object, 100000 deep": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    }
+    for name, content in files.items():
+        yield Mutation(name, "text", ("{instance}",), content)
+    for path in ("$.name", "$.pools[0].gpus", "$.workloads[0].sla.ttft_ms", "$.cost_model.path"):
+        key = str(steps(path)[-1])
+        twice = re.sub(rf'("{key}": [^,\n}}]+)', r"\1, \1", plain.decode(), count=1).encode()
+        yield Mutation(f"{path} twice", "text", ("{instance}", key), twice)
+    yield Mutation("no file", "text", ("instance.json",), None)
+    for depth in (300, 900):
+        deep = Raw("[" * depth + "]" * depth)
+        yield _of(f"a list in a list, {depth} deep, for a name", "schema", "$.name: ", changes(("$.name", deep)))
+
+
+def odd_names() -> Iterator[Mutation]:
+    """Texts that no terminal and no file system takes."""
+    level = "stricter"
+    yield _of("half a character as name", level, "$.name", changes(("$.name", Raw('"\\ud800"'))))
+    yield _of("half a character as path", level, "$.cost_model.path", changes(("$.cost_model.path", Raw('"\\ud800"'))))
+    yield _of("NUL in the path", level, "$.cost_model.path", changes(("$.cost_model.path", "a\0b.csv")))
+    yield Mutation("a path of 10000 letters", "curves", ("cannot be read",),
+                   encoded(changes(("$.cost_model.path", "a" * 10000))))  # fmt: skip
+
+
+def instance_mutations() -> list[Mutation]:
+    """All mutations of the instance file."""
+    makers = (wrong_types, missing_keys, unknown_keys, wrong_choices, wrong_numbers, no_numbers, wrong_lists)
+    more = (contradictions, later_keys, texts, odd_names)
+    return [mutation for maker in (*makers, *more) for mutation in maker()]
+
+
+def cell(line: int, **cells: str) -> bytes:
+    """The good table with other cells in a line (2 to 5)."""
+    rows = [row.split(",") for row in ROWS]
+    for name, value in cells.items():
+        rows[line - 2][COLUMNS.index(name)] = value
+    return "\n".join([HEADER, *(",".join(row) for row in rows), ""]).encode()
+
+
+def _table(name: str, expected: str | tuple[str, ...], table: bytes | None, table_name: str = "curves.csv") -> Mutation:
+    places = (expected,) if isinstance(expected, str) else expected
+    return Mutation(name, "curves", places, encoded(changes(("$.cost_model.path", table_name))), table, table_name)
+
+
+WHOLE_COLUMNS = ("tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp", "gpus", "domain_gpus", "batch", "isl")
+DECIMAL_COLUMNS = ("latency_ms", "ttft_ms", "requests_per_s", "memory_gib")
+BLANKABLE = ("ttft_ms", "requests_per_s", "memory_gib")
+
+
+def table_cells() -> Iterator[Mutation]:
+    """Every column with what does not belong there."""
+    bad = ("nan", "inf", "-1", "1_000", "1e400", "abc", "1,5", "0x8", "٣", "1 ", "+1", "1e-400")
+    for name in (*WHOLE_COLUMNS, "osl", "chunk_tokens"):
+        for value in (*bad, "2.0", "1e1", "", "0"):
+            if (name, value) == ("chunk_tokens", "0"):
+                continue
+            quoted = f'"{value}"' if "," in value else value
+            line = 3 if name != "chunk_tokens" else 5
+            yield _table(f"{value!r} as {name}", f"{{table}}:{line} ", cell(line, **{name: quoted}))
+    for name in DECIMAL_COLUMNS:
+        for value in (*bad, "0", "0.0"):
+            quoted = f'"{value}"' if "," in value else value
+            yield _table(f"{value!r} as {name}", f"{{table}}:5 {name}", cell(5, **{name: quoted}))
+        if name not in BLANKABLE:
+            yield _table(f"empty {name}", f"{{table}}:5 {name}", cell(5, **{name: ""}))
+    for name in ("system", "backend", "backend_version", "model", "precision", "phase"):
+        yield _table(f"empty {name}", f"{{table}}:4 {name}", cell(4, **{name: ""}))
+        yield _table(f"{name} with a space before", f"{{table}}:4 {name}", cell(4, **{name: " x"}))
+    for phase in ("Prefill", "mixed", "colocated "):
+        yield _table(f"phase {phase!r}", "{table}:2 phase", cell(2, phase=phase))
+
+
+def table_rules() -> Iterator[Mutation]:
+    """Rows whose cells contradict each other."""
+    yield _table("gpus is no product", "{table}:2 gpus", cell(2, gpus="4"))
+    yield _table("gpus is no product, cp", "{table}:3 gpus", cell(3, cp="2"))
+    yield _table("experts over the wrong number of GPUs", "{table}:3 ", cell(3, moe_tp="3"))
+    yield _table("batch no multiple of attention_dp", "{table}:3 batch", cell(3, batch="5"))
+    yield _table("a row twice", "{table}:4 batch", cell(4, batch="4"))
+    yield _table("co-located without a rate", "{table}:5 ", cell(5, requests_per_s=""))
+    yield _table("co-located without ttft", "{table}:5 ", cell(5, ttft_ms=""))
+    yield _table("co-located without osl", "{table}:5 ", cell(5, osl=""))
+    yield _table("co-located without chunk", "{table}:5 chunk_tokens", cell(5, chunk_tokens="0"))
+    yield _table("decode with chunk", "{table}:3 chunk_tokens", cell(3, chunk_tokens="100"))
+    yield _table("osl in prefill", "{table}:2 ", cell(2, osl="11"))
+    yield _table("decode without osl", "{table}:3 ", cell(3, osl=""))
+    yield Mutation(
+        "decode with osl 1 and no rate",
+        "curves",
+        ("{table}:3 requests_per_s",),
+        encoded(changes(("$.workloads[0].osl", 1), ("$.workloads[0].backend", None))),
+        cell(3, osl="1", requests_per_s=""),
+    )
+
+
+def table_files() -> Iterator[Mutation]:
+    """Tables that are no tables."""
+    lines = GOOD_TABLE.decode().splitlines()
+    packed = gzip.compress(GOOD_TABLE)
+    table = "{table}"
+    yield _table("an empty table", table, b"\n"[:0] or b" ", "curves.csv")
+    yield _table("a header alone", table, HEADER.encode() + b"\n")
+    yield _table("rows without a header", f"{table}:1", "\n".join(lines[1:]).encode())
+    yield _table("a NUL byte", table, GOOD_TABLE.replace(b"org/toy", b"org\0toy", 1))
+    yield _table("UTF-16", table, GOOD_TABLE.decode().encode("utf-16"))
+    yield _table("latin-1", table, GOOD_TABLE.replace(b"org/toy", "org/toyé".encode("latin-1"), 1))
+    yield _table("semicolons", f"{table}:1", GOOD_TABLE.replace(b",", b";"))
+    yield _table("tabs", f"{table}:1", GOOD_TABLE.replace(b",", b"\t"))
+    yield _table("half a gzip file", table, packed[: len(packed) // 2], "curves.csv.gz")
+    yield _table("a gzip file of ten bytes", table, packed[:10], "curves.csv.gz")
+    yield _table("a gzip file with a wrong sum", table, packed[:-8] + b"\0" * 8, "curves.csv.gz")
+    yield _table("a gzip file with damage", table, packed[:40] + b"\xff" * 20 + packed[60:], "curves.csv.gz")
+    yield _table("plain text named .gz", table, GOOD_TABLE, "curves.csv.gz")
+    yield _table("binary", table, bytes(range(1, 256)) * 4)
+    yield _table("no such table", table, None)
+    yield _table("a cell of 200000 letters", f"{table}:3", cell(3, precision="x" * 200_000 + " y:\t"))
+    for name in COLUMNS:
+        without_it = [",".join(c for i, c in enumerate(row.split(",")) if i != COLUMNS.index(name)) for row in lines]
+        yield _table(f"no column {name}", f"{table}:1 {name}", "\n".join(without_it).encode())
+    yield _table("an unknown column", f"{table}:1 'tokens'", "\n".join([f"{HEADER},tokens", *(f"{row},1" for row in lines[1:])]).encode())
+    yield _table("a column twice", f"{table}:1 tp", "\n".join([f"{HEADER},tp", *(f"{row},1" for row in lines[1:])]).encode())
+    yield _table("columns in capitals", f"{table}:1 tp", GOOD_TABLE.replace(HEADER.encode(), HEADER.upper().encode()))
+    yield _table("a short row", f"{table}:4", "\n".join([*lines[:3], lines[3].rsplit(",", 1)[0], lines[4]]).encode())
+    yield _table("a long row", f"{table}:4", "\n".join([*lines[:3], lines[3] + ",", lines[4]]).encode())
+    yield _table("an open quote", f"{table}:4", "\n".join([*lines[:3], '"' + lines[3], lines[4]]).encode())
+
+
+def table_matches() -> Iterator[Mutation]:
+    """Tables in which nothing fits: the message lists what is there."""
+    there = ("$.workloads[0]", "toy", "org/toy", "100/11")
+    for path, value in {
+        "$.pools[0].gpu": "h100",
+        "$.workloads[0].model": "org/other",
+        "$.workloads[0].isl": 101,
+    }.items():
+        yield Mutation(f"no row for {path} {value}", "curves", there, encoded(changes((path, value))), b"")
+
+
+def table_mutations() -> list[Mutation]:
+    """All mutations of the table."""
+    makers = (table_cells, table_rules, table_files, table_matches)
+    return [mutation for maker in makers for mutation in maker()]
+
+
+def good_files() -> list[Mutation]:
+    """Odd files that are fine."""
+    plain = encoded(good())
+    mark = b"\xef\xbb\xbf"
+    backwards = ",".join(reversed(COLUMNS)), *(",".join(reversed(row.split(","))) for row in ROWS)
+    listed = encoded(changes(("$.cost_model.path", ["curves.csv"])))
+    packed = encoded(changes(("$.cost_model.path", "curves.csv.gz")))
+    spaced = encoded(changes(("$.workloads[0].sla.ttft_ms", Raw("1e3")), ("$.pools[0].usd_per_gpu_hour", Raw("-0.0"))))
+    return [
+        Mutation("the good instance", "good", (), plain),
+        Mutation("instance with a byte order mark", "good", (), mark + plain),
+        Mutation("instance with Windows line ends", "good", (), plain.replace(b"\n", b"\r\n")),
+        Mutation("instance on one line", "good", (), plain.replace(b"\n", b"")),
+        Mutation("exponents and a negative zero", "good", (), spaced),
+        Mutation("a list of one table", "good", (), listed),
+        Mutation("table with a byte order mark", "good", (), plain, mark + GOOD_TABLE),
+        Mutation("table with Windows line ends", "good", (), plain, GOOD_TABLE.replace(b"\n", b"\r\n")),
+        Mutation("table without a last line break", "good", (), plain, GOOD_TABLE.rstrip()),
+        Mutation("columns in another order", "good", (), plain, "\n".join([*backwards, ""]).encode()),
+        Mutation("a gzip table", "good", (), packed, gzip.compress(GOOD_TABLE), "curves.csv.gz"),
+        Mutation("a gzip table not named so", "good", (), plain, gzip.compress(GOOD_TABLE)),
+        Mutation("quoted cells", "good", (), plain, GOOD_TABLE.replace(b"org/toy", b'"org/toy"')),
+    ]
