@@ -54,7 +54,8 @@ def fail(*lines: str) -> NoReturn:
 @click.option("--debug", is_flag=True, help="Show a traceback for internal errors.")
 @click.pass_context
 def main(ctx: click.Context, debug: bool) -> None:
-    """Provably optimal deployment plans for LLM inference.
+    """
+    Provably optimal deployment plans for LLM inference.
 
     INSTANCE is the path of an instance file, or the name of a built-in one (see `instances`).
     """
@@ -255,7 +256,9 @@ def share_of(text: str) -> Any:
 @main.command(epilog=EPILOG)
 @click.argument("instance")
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--rebound", is_flag=True, help="Prove the bound again: other formulation or no dominance, other back end.")
+@click.option(
+    "--rebound", is_flag=True, help="Prove the bound again: other formulation or no dominance, other back end."
+)
 @click.option("--backend", default="scip", show_default=True, help="The other back end of --rebound.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
 def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:

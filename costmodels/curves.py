@@ -66,7 +66,8 @@ class CurveTables:
         InputError
             With the faults of all tables.
         """
-        tables, faults = [], []
+        tables: list[Table] = []
+        faults: list[Fault] = []
         for path in paths:
             try:
                 tables.append(read_table(path))

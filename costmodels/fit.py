@@ -148,7 +148,7 @@ def _passes(many: list[Samples], under: int, tolerance: float) -> list[tuple[lis
     alive = np.searchsorted(-lengths, -np.arange(longest), side="left")  # curves longer than k samples
     best: list[tuple[list[int], list[Floats]]] | None = None
     for connect in (True, False):
-        pass_knots = _cone_pass(batch, value, alive, lengths, (low_factor, high_factor, start_factor), connect)
+        pass_knots = _cone_pass(batch, value, alive, (low_factor, high_factor, start_factor), connect)
         if best is None:
             best = pass_knots
         else:
@@ -157,7 +157,7 @@ def _passes(many: list[Samples], under: int, tolerance: float) -> list[tuple[lis
 
 
 def _cone_pass(
-    batch: Floats, value: Floats, alive: Integers, lengths: Integers, factors: tuple[Floats, ...], connect: bool
+    batch: Floats, value: Floats, alive: Integers, factors: tuple[Floats, ...], connect: bool
 ) -> list[tuple[list[int], list[Floats]]]:
     """One pass: the cone of slopes of each curve, advanced by one sample at a time."""
     low_factor, high_factor, start_factor = factors

@@ -129,7 +129,9 @@ class OperatingCurve:
             raise ValueError(f"batch {batch} is not admissible on {self.role} {self.partition.label}")
         right = bisect_left(self.batch, batch)
         left = right if self.batch[right] == batch else right - 1
-        share = Fraction(batch - self.batch[left], self.batch[right] - self.batch[left]) if left < right else Fraction(0)
+        share = (
+            Fraction(batch - self.batch[left], self.batch[right] - self.batch[left]) if left < right else Fraction(0)
+        )
 
         def value(values: tuple[Fraction, ...]) -> Fraction:
             return values[left] + (values[right] - values[left]) * share

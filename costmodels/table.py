@@ -15,9 +15,10 @@ from pathlib import Path
 from costmodels.errors import Fault, InputError
 
 HEADER = (
-    "system,backend,backend_version,model,precision,phase,tp,pp,attention_dp,moe_tp,moe_ep,cp,gpus,domain_gpus,"
-    "batch,chunk_tokens,isl,osl,latency_ms,ttft_ms,requests_per_s,memory_gib"
-).split(",")
+    *("system", "backend", "backend_version", "model", "precision", "phase"),
+    *("tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp", "gpus", "domain_gpus"),
+    *("batch", "chunk_tokens", "isl", "osl", "latency_ms", "ttft_ms", "requests_per_s", "memory_gib"),
+)
 DEGREES = ("tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp")
 IDENTITY = ("system", "backend", "backend_version", "model", "precision", "phase", *DEGREES, "domain_gpus")
 """The columns that, with chunk_tokens, isl and osl, name one engine."""
@@ -113,7 +114,9 @@ def _check_header(path: Path, header: list[str]) -> None:
     unknown = [name for name in header if name not in HEADER]
     missing = [name for name in HEADER if name not in header]
     faults += [Fault(f"{path}:1 {name!r}", f"unknown column; allowed are {','.join(HEADER)}") for name in unknown]
-    faults += [Fault(f"{path}:1 {name}", "column is missing; add it (cells may be empty where allowed)") for name in missing]
+    faults += [
+        Fault(f"{path}:1 {name}", "column is missing; add it (cells may be empty where allowed)") for name in missing
+    ]
     if faults:
         raise InputError(_shorten(faults))
 
@@ -145,7 +148,7 @@ def _is_name(cell: str) -> bool:
 _COUNT = (_is_count, "a whole number of at least 1")
 _POSITIVE = (_is_positive, "a decimal number from 1e-9 to 1e12")
 _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    **{name: (_is_name, "a name") for name in ("system", "backend", "backend_version", "model", "precision")},
+    **dict.fromkeys(("system", "backend", "backend_version", "model", "precision"), (_is_name, "a name")),
     "phase": (lambda cell: cell in ("prefill", "decode", "colocated"), "prefill, decode or colocated"),
     **dict.fromkeys((*DEGREES, "gpus", "domain_gpus", "batch", "isl"), _COUNT),
     "chunk_tokens": (lambda cell: cell == "0" or _is_count(cell), "0 or a number of tokens"),
@@ -176,14 +179,15 @@ def _cross_faults(table: Table) -> list[Fault]:
     faults = _wrong_rows(table, ("gpus", *DEGREES), "gpus", _partition_fault)
     faults += _wrong_rows(table, ("batch", "attention_dp"), "batch", _batch_fault)
     faults += _wrong_rows(table, ("phase", "chunk_tokens"), "chunk_tokens", _chunk_fault)
-    empty = {name: ["" if cell == "" else "x" for cell in table.columns[name]] for name in ("osl", "ttft_ms", "requests_per_s")}
+    empty = {
+        name: ["" if cell == "" else "x" for cell in table.columns[name]]
+        for name in ("osl", "ttft_ms", "requests_per_s")
+    }
     blanks = Table(table.path, {**table.columns, **empty})
     return faults + _wrong_rows(blanks, ("phase", *empty), "phase", _blank_fault) + _duplicates(table)
 
 
-def _wrong_rows(
-    table: Table, names: Iterable[str], where: str, check: Callable[..., str | None]
-) -> list[Fault]:
+def _wrong_rows(table: Table, names: Iterable[str], where: str, check: Callable[..., str | None]) -> list[Fault]:
     combinations = list(zip(*(table.columns[name] for name in names), strict=True))
     wrong = {cells: text for cells in set(combinations) if (text := check(*cells))}
     if not wrong:
@@ -201,7 +205,8 @@ def _partition_fault(gpus: str, *degrees: str) -> str | None:
     if int(gpus) != needed:
         return f"got {gpus}, must be tp x pp x attention_dp x cp = {needed}"
     if cp == 1 and moe_tp * moe_ep not in (1, tp * attention_dp):
-        return f"moe_tp x moe_ep = {moe_tp * moe_ep}, must equal tp x attention_dp = {tp * attention_dp} (1 for dense models)"
+        allowed = f"tp x attention_dp = {tp * attention_dp} (1 for dense models)"
+        return f"moe_tp x moe_ep = {moe_tp * moe_ep}, must equal {allowed}"
     return None
 
 
@@ -238,7 +243,9 @@ def _duplicates(table: Table) -> list[Fault]:
     faults = []
     for line, key in enumerate(keys, 2):
         if key in first:
-            faults.append(Fault(f"{table.path}:{line} batch", f"same engine and batch as line {first[key]}; keep one row"))
+            faults.append(
+                Fault(f"{table.path}:{line} batch", f"same engine and batch as line {first[key]}; keep one row")
+            )
         else:
             first[key] = line
     return faults

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from solver.deployment import Deployment
     from solver.frontier import Frontier
     from solver.instance import Instance
-    from solver.result import Result
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
+    from solver.result import Result
     from solver.verifier import verify, verify_frontier
 
 __version__ = "0.1.0"

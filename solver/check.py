@@ -92,7 +92,9 @@ def check_file(
     return Outcome(not faults, tuple(lines))
 
 
-def _rebound(instance: Instance, engines: EngineSet, document: Mapping[str, Any], backend: str, limit: float) -> Outcome:
+def _rebound(
+    instance: Instance, engines: EngineSet, document: Mapping[str, Any], backend: str, limit: float
+) -> Outcome:
     if document["format"] == "disagg-frontier":
         return Outcome(True, ("rebound: frontiers are proved point by point; rebound a result of solve instead",))
     if document["status"] not in ("optimal", "infeasible"):
@@ -124,7 +126,11 @@ def _without_dominance(
         return True, f"{name}: infeasibility proved again ({spent})"
     if staged.objective.verdict != "optimal" or staged.deployment is None:
         better = staged.deployment is not None and deployment is not None and _better(staged.deployment, deployment)
-        return (False, f"{name}: REFUTED, a better plan exists") if better else (None, f"{name}: > {limit:g} s, not closed")
+        return (
+            (False, f"{name}: REFUTED, a better plan exists")
+            if better
+            else (None, f"{name}: > {limit:g} s, not closed")
+        )
     if deployment is None or staged.value != deployment.objective:
         return False, f"{name}: REFUTED, {float(staged.value or 0):.9g} is reached ({spent})"
     return True, f"{name}: bound proved again on model {staged.objective.model_hash} ({spent})"

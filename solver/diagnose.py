@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
 from solver.columns import Candidates
 from solver.deployment import Deployment
-from solver.engines import CostModel, EngineSet, engines_of
+from solver.engines import CostModel, engines_of
 from solver.instance import Instance, Pool, Workload
 from solver.measure import Measure, demand_of, least_cost
 from solver.optimise import Stopped
@@ -49,8 +50,15 @@ class Reason:
             "given": float(self.given),
             "nearest": float(self.nearest),
             "unit": self.unit,
-            "text": f"{self.requirement} of {self.where}: {_short(self.given)} -> {_short(self.nearest)} {self.unit}",
+            "text": f"{self.requirement} of {self.where}: {_short(self.given)} -> {self._nearest_text()} {self.unit}",
         }
+
+    def _nearest_text(self) -> str:
+        """The nearest limit with six digits, rounded to the side on which the instance is feasible."""
+        rounding = ROUND_FLOOR if self.requirement == "demand" else ROUND_CEILING
+        above, below = (Decimal(part) for part in self.nearest.as_integer_ratio())
+        value = Context(prec=6, rounding=rounding).divide(above, below)
+        return f"{value.normalize():f}"
 
 
 def _short(value: Fraction) -> str:
@@ -68,7 +76,7 @@ def reasons_for(stages: Stages, model: CostModel) -> tuple[Mapping[str, object],
     instance = stages.instance
     try:
         for reason in _nearest(instance, stages, model):
-            found.append(reason.as_dict())
+            found.append(reason.as_dict())  # noqa: PERF401 - what was found before a stop is kept
     except (Stopped, KeyboardInterrupt):
         found.append({"requirement": "search", "text": "stopped by a limit before every requirement was tried"})
     found += _reachable(instance, model)
@@ -118,7 +126,9 @@ def _with_pool(instance: Instance, pool: Pool, **changes: object) -> Instance:
     return replace(instance, pools=tuple(changed if p is pool else p for p in instance.pools))
 
 
-def _bisect(levels: list[Fraction], change: Callable[[Fraction], Instance], stages: Stages, model: CostModel) -> Fraction | None:
+def _bisect(
+    levels: list[Fraction], change: Callable[[Fraction], Instance], stages: Stages, model: CostModel
+) -> Fraction | None:
     """The smallest level at which the changed instance is feasible, None where the largest is not."""
     if not levels or _feasible(change(levels[-1]), stages, model) is None:
         return None
@@ -173,7 +183,9 @@ def _thinned(values: set[Fraction]) -> list[Fraction]:
 
 def _demand(instance: Instance, workload: Workload, stages: Stages, model: CostModel) -> Iterator[Reason]:
     probe = _probe(_with_workload(instance, workload, requests_per_s=None), stages, model)
-    found = probe.search(probe.candidates.columns(), []).maximise(demand_of(probe.instance, probe.instance.workload(workload.name)))
+    found = probe.search(probe.candidates.columns(), []).maximise(
+        demand_of(probe.instance, probe.instance.workload(workload.name))
+    )
     if found.verdict == "optimal" and found.value:
         yield Reason("demand", workload.name, workload.requests_per_s or Fraction(0), found.value, "requests/s")
 
@@ -207,14 +219,15 @@ def _memory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) ->
 
 def _budget(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
     budget = instance.budget
+    no_usd, no_watts = replace(budget, usd_per_hour=None), replace(budget, watts=None)
     watts = Measure({}, {pool.name: pool.watts_per_gpu or Fraction(0) for pool in instance.pools})
-    for key, name, unit, measure in (
-        ("usd_per_hour", "budget", "USD/hour", least_cost(instance)),
-        ("watts", "power", "W", watts),
+    for key, name, unit, measure, without in (
+        ("usd_per_hour", "budget", "USD/hour", least_cost(instance), no_usd),
+        ("watts", "power", "W", watts, no_watts),
     ):
         given: Fraction | None = getattr(budget, key)
         if given is not None:
-            probe = _probe(replace(instance, budget=replace(budget, **{key: None})), stages, model)
+            probe = _probe(replace(instance, budget=without), stages, model)
             found = probe.search(probe.candidates.columns(), []).maximise(measure)
             if found.verdict == "optimal" and found.deployment is not None:
                 spent = getattr(found.deployment, key)
@@ -237,7 +250,9 @@ def _rules(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Rea
 
 def _reachable(instance: Instance, model: CostModel) -> Iterator[Mapping[str, object]]:
     """The best latencies that any point reaches, whatever the limits."""
-    free = replace(instance, workloads=tuple(replace(w, ttft_ms=None, tpot_ms=None, e2el_ms=None) for w in instance.workloads))
+    free = replace(
+        instance, workloads=tuple(replace(w, ttft_ms=None, tpot_ms=None, e2el_ms=None) for w in instance.workloads)
+    )
     table = points_of(free, engines_of(free, model))
     for workload in instance.workloads:
         mine = [p for p in range(len(table)) if table.engines[table.engine[p]].workload.name == workload.name]
@@ -245,6 +260,8 @@ def _reachable(instance: Instance, model: CostModel) -> Iterator[Mapping[str, ob
             ("TTFT", [table.ttft_ms(p) for p in mine if table.engines[table.engine[p]].curve.role != "decode"]),
             ("TPOT", [table.latency_ms(p) for p in mine if table.engines[table.engine[p]].curve.role != "prefill"]),
         ):
-            text = f"best reachable {name} of {workload.name}: " + (f"{_short(min(values))} ms" if values else "none, no point is left")
+            text = f"best reachable {name} of {workload.name}: " + (
+                f"{_short(min(values))} ms" if values else "none, no point is left"
+            )
             best = float(min(values)) if values else None
             yield {"requirement": f"best {name}", "where": workload.name, "best": best, "unit": "ms", "text": text}

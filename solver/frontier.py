@@ -326,7 +326,9 @@ class Sweep:
         return replace(point, deployment=staged, tpot_ms=self._tpot(staged))
 
     def _tpot(self, deployment: Deployment) -> Fraction | None:
-        used = [a.point.latency_ms for a in deployment.assignments if a.decodes and a.engine.workload.name in self.names]
+        used = [
+            a.point.latency_ms for a in deployment.assignments if a.decodes and a.engine.workload.name in self.names
+        ]
         return max(used, default=None)
 
 

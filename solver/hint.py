@@ -29,7 +29,9 @@ def hinted(document: Mapping[str, Any] | None, instance: Instance, engines: Engi
     if document is None:
         return None
     if document.get("format") != "disagg-result":
-        raise InputError([Fault("$.format", f"got {document.get('format')!r}, must be disagg-result (a hint is a result file)")])
+        raise InputError(
+            [Fault("$.format", f"got {document.get('format')!r}, must be disagg-result (a hint is a result file)")]
+        )
     deployment = deployment_from(document, instance, engines)
     return deployment if deployment is not None and holds(deployment, engines) else None
 

@@ -19,7 +19,7 @@ from solver.stages import Staged
 from solver.verdict import judged
 
 if TYPE_CHECKING:
-    from solver.solve import Options
+    from solver.planner import Options
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def limit_of(instance: Instance, engines: EngineSet, options: Options, started: 
     return judged(instance, engines, staged, run)
 
 
-def limit_at(instance: Instance, candidates: Candidates, limits: Limits = NO_LIMITS, must_serve: bool = False) -> Staged:
+def limit_at(
+    instance: Instance, candidates: Candidates, limits: Limits = NO_LIMITS, must_serve: bool = False
+) -> Staged:
     """The best deployment in the limit at given latency limits; GPUs are normalised to one."""
     columns = candidates.columns(limits)
     blends = {w.name: _best_blend(instance, w, columns) for w in instance.workloads}
@@ -87,7 +89,9 @@ def limit_at(instance: Instance, candidates: Candidates, limits: Limits = NO_LIM
     ordered = tuple(sorted(assignments, key=lambda a: (a.engine.index, a.batch)))
     deployment = Deployment(instance, ordered)
     value = deployment.objective
-    return Staged(Optimum("optimal", deployment, value, value, "limit"), deployment, value, value, ("objective",), len(columns))
+    return Staged(
+        Optimum("optimal", deployment, value, value, "limit"), deployment, value, value, ("objective",), len(columns)
+    )
 
 
 def _worth(workload: Workload, blend: Blend) -> Fraction:

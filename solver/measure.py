@@ -40,12 +40,16 @@ class Measure:
         """The exact value of a deployment."""
         instance = deployment.instance
         gain = sum((self.weights[w.name] * deployment.flow(w) for w in instance.workloads if self.weights), Fraction(0))
-        return gain - sum((self.prices[p.name] * deployment.gpus_in(p) for p in instance.pools if self.prices), Fraction(0))
+        return gain - sum(
+            (self.prices[p.name] * deployment.gpus_in(p) for p in instance.pools if self.prices), Fraction(0)
+        )
 
     def objective(self, model: PlanModel) -> pulp.LpAffineExpression:
         """The measure over the model's flow variables, in model units, rounded up."""
         unit, step = model.scaling.unit, model.scaling.flow_step
-        gain = total(number(self.weights[name]) * flow for name, flow in model.draft.flow.items() if self.weights.get(name))
+        gain = total(
+            number(self.weights[name]) * flow for name, flow in model.draft.flow.items() if self.weights.get(name)
+        )
         terms = []
         for item in model.draft.units if self.prices else ():
             price = self.prices[item.engine.pool.name] * item.engine.curve.partition.gpus * unit
@@ -147,7 +151,9 @@ def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint
         name = unit.engine.workload.name
         counts = bool(measure.weights) and unit.role in (limit[name], "colocated") and limit[name] is not None
         gain = measure.weights[name] * (unit.rate or 0) if counts else Fraction(0)
-        price = measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
+        price = (
+            measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
+        )
         if gain or price:
             exact = (gain - price) * scaling.unit
             terms.append(short_up(math.ceil(exact / scaling.step) * scaling.step, FLOAT_DIGITS) * unit.replicas)

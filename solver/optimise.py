@@ -90,9 +90,9 @@ class Search:
     Optimises measures over one model, exactly.
 
     Every solution of the back end is evaluated in rational arithmetic. A requirement that the relaxed model missed is
-    added as a row over replicas (:func:`solver.measure.floor_row`); where even that row, rounded, is met, the bottleneck
-    itself is excluded: some limiting unit must grow, or some hindering one shrink. Both kinds of row are implied by
-    the requirement, so an infeasible model is a proof.
+    added as a row over replicas (:func:`solver.measure.floor_row`); where even that row, rounded, is met, the
+    bottleneck itself is excluded: some limiting unit must grow, or some hindering one shrink. Both kinds of row are
+    implied by the requirement, so an infeasible model is a proof.
 
     Parameters
     ----------
@@ -102,12 +102,16 @@ class Search:
         A back end whose proofs are exact.
     clock
         Time and controls.
+    second
+        Another such back end, or the same one differently set, that must agree before infeasibility counts as proved;
+        None to trust the first.
     """
 
-    def __init__(self, model: PlanModel, backend: Backend, clock: Clock) -> None:
+    def __init__(self, model: PlanModel, backend: Backend, clock: Clock, second: Backend | None = None) -> None:
         self.model = model
         self.backend = backend
         self.clock = clock
+        self.second = second
         self.floors: list[Floor] = []
         self._rows = 0
         self._known: set[tuple[int, Sides]] = set()
@@ -225,6 +229,8 @@ class Search:
             self.clock.solves += 1
             answer = self.backend.solve(self.model.milp, self.clock.remaining())
             self.clock.interrupted |= answer.raw_status.endswith("interrupted")
+            if answer.status == "infeasible" and self.second is not None:
+                answer = self.second.solve(self.model.milp, self.clock.remaining())
             if answer.status == "infeasible":
                 return None, answer
             if answer.values is None:
@@ -274,7 +280,7 @@ class Search:
         if not serving.decode_covers:
             return False
         for workload in self.model.instance.workloads:
-            prefill, decode = (deployment.capacity(workload, role) for role in ("prefill", "decode"))  # type: ignore[arg-type]
+            prefill, decode = (deployment.capacity(workload, role) for role in ("prefill", "decode"))
             if workload.osl > 1 and prefill > (1 + serving.tolerance) * decode:
                 mine = [(i, u) for i, u in enumerate(self.model.draft.units) if u.engine.workload is workload]
                 grow = [i for i, u in mine if u.role == "decode"]

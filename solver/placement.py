@@ -66,7 +66,9 @@ def _place(deployment: Deployment, pool: Pool) -> Placement:
         chosen = None if is_chain(groups) else _search(groups, capacities)
     if chosen is None:
         raise ValueError(f"the stage groups on pool {pool.name} do not fit its NVLink domains")
-    counted = Counter((gpus, tuple(sorted(c.items(), reverse=True))) for gpus, c in zip(capacities, chosen, strict=True) if c)
+    counted = Counter(
+        (gpus, tuple(sorted(c.items(), reverse=True))) for gpus, c in zip(capacities, chosen, strict=True) if c
+    )
     return Placement(pool.name, tuple(sorted(counted.items(), reverse=True)))
 
 

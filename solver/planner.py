@@ -16,7 +16,7 @@ from solver.claim import Claim, claim_of
 from solver.columns import Candidates
 from solver.diagnose import reasons_for
 from solver.engines import EngineSet, cost_model_of, engines_of
-from solver.frontier import Frontier, FrontierPoint, swept, sweep_of
+from solver.frontier import Frontier, FrontierPoint, sweep_of, swept
 from solver.hint import hinted
 from solver.instance import Instance
 from solver.limit import limit_of
@@ -92,7 +92,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     first = backend(options.backend)
     claim = claim_of(first, options.formulation, instance, candidates, clock)
     start = claim.deployment or hinted(options.hint, instance, engines)
-    stages = Stages(instance, candidates, CpSat(), clock)
+    stages = Stages(instance, candidates, CpSat(), clock, second=CpSat(presolve=True))
     staged = stages.run(last="canonical" if options.tiebreak else "objective", start=start)
     reasons = reasons_for(stages, model) if staged.objective.verdict == "infeasible" else ()
     run = _run(options, first, claim, staged, candidates, engines, clock, started)

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from costmodels.operating_curve import OperatingCurve
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Workload
 
-Integers = NDArray[np.int64] | NDArray[np.object_]
+Integers = NDArray[Any]
 _INT64 = 2**62
 
 
@@ -150,7 +152,7 @@ def _segment_lcm(curve: OperatingCurve) -> int:
     if not curve.interpolate:
         return 1
     step = curve.batch_step if _aligned(curve) else 1
-    return math.lcm(*((b - a) // step for a, b in zip(curve.batch, curve.batch[1:], strict=False)), 1)
+    return math.lcm(*((b - a) // step for a, b in pairwise(curve.batch)), 1)
 
 
 def _aligned(curve: OperatingCurve) -> bool:
@@ -165,15 +167,16 @@ def _interpolated(
     step = curve.batch_step if _aligned(curve) else 1
     longest = max(curve.batch) // step
     kind: type = np.int64 if max(whole) * max(segments, longest) < _INT64 else object
-    at = np.array(whole, dtype=kind)
+    at: Integers = np.array(whole, dtype=kind)
     knots = np.array(curve.batch, dtype=np.int64)
     if not curve.interpolate or len(knots) == 1:
         return at * segments
     left = np.minimum(np.searchsorted(knots, batch, side="right") - 1, len(knots) - 2)
     length = ((knots[left + 1] - knots[left]) // step).astype(kind)
-    offset = ((batch - knots[left]) // step).astype(kind)
-    weighted = at[left] * (length - offset) + at[left + 1] * offset
-    return weighted * (segments // length)
+    offset: Integers = ((batch - knots[left]) // step).astype(kind)
+    weighted: Integers = at[left] * (length - offset) + at[left + 1] * offset
+    scaled: Integers = weighted * (segments // length)
+    return scaled
 
 
 def _roles(table: PointTable) -> NDArray[np.str_]:

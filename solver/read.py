@@ -209,10 +209,9 @@ def _unlimited_faults(document: dict[str, Json]) -> list[Fault]:
         faults.append(Fault("$.objective", f'got {objective}, must be throughput_per_gpu where gpus are "unlimited"'))
     if document.get("budget"):
         faults.append(Fault("$.budget", 'has no meaning where gpus are "unlimited"; leave it out'))
-    for key in ("min_replicas", "max_replicas"):
-        if document.get("serving", {}).get(key):
-            faults.append(Fault(f"$.serving.{key}", 'has no meaning where gpus are "unlimited" (replicas are real)'))
-    return faults
+    bounds = [key for key in ("min_replicas", "max_replicas") if document.get("serving", {}).get(key)]
+    text = 'has no meaning where gpus are "unlimited" (replicas are real)'
+    return faults + [Fault(f"$.serving.{key}", text) for key in bounds]
 
 
 def _demand_faults(document: dict[str, Json]) -> list[Fault]:
@@ -278,7 +277,9 @@ def _bound_faults(serving: dict[str, Json], names: list[str]) -> list[Fault]:
     least = _bounds(serving.get("min_replicas", {}), names)
     most = _bounds(serving.get("max_replicas", {}), names)
     return [
-        Fault("$.serving.max_replicas", f"{role} of {name}: got {most[name, role]}, must be at least min_replicas {low}")
+        Fault(
+            "$.serving.max_replicas", f"{role} of {name}: got {most[name, role]}, must be at least min_replicas {low}"
+        )
         for (name, role), low in least.items()
         if (name, role) in most and most[name, role] < low
     ]

@@ -41,13 +41,14 @@ def _headline(result: Result) -> str:
     return f"{result.status.upper()} {number(result.objective)} {unit}"
 
 
-def number(value: Fraction | int | float | None, digits: int = 6) -> str:
+def number(value: Fraction | float | None, digits: int = 6) -> str:
     """A number as people write it, with thousands separators."""
     if value is None:
         return "-"
-    if float(value) == int(value) and abs(value) < 10**9:
-        return f"{int(value):,}"
-    text = f"{float(value):,.{max(0, digits - len(str(int(abs(value)))))}f}"
+    shown = float(value)
+    if shown == int(shown) and abs(shown) < 10**9:
+        return f"{int(shown):,}"
+    text = f"{shown:,.{max(0, digits - len(str(int(abs(shown)))))}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -59,9 +60,10 @@ def _workload(deployment: Deployment, workload: Workload) -> Iterator[str]:
         return
     name = {"colocated": "co-located", "hybrid": "hybrid (co-located and disaggregated)"}.get(mode, mode)
     yield f"{workload.name} ({workload.model}, {traffic}): {name}"
-    yield f"  {'role':<11}{'pool':<12}{'partition':<20}{'batch':>6}{'replicas':>10}{'GPUs':>7}{'latency':>20}{'requests/s':>14}"
+    where = f"  {'role':<11}{'pool':<12}{'partition':<20}"
+    yield f"{where}{'batch':>6}{'replicas':>10}{'GPUs':>8}{'latency':>20}{'requests/s':>14}"
     for role in ("prefill", "decode", "colocated"):
-        for a in deployment.of_role(workload, role):  # type: ignore[arg-type]
+        for a in deployment.of_role(workload, role):
             yield _assignment(deployment, a)
     yield from _flows(deployment, workload)
 
@@ -73,7 +75,9 @@ def _assignment(deployment: Deployment, a: Assignment) -> str:
     chunk = f" chunk {a.engine.curve.chunk_tokens}" if a.role == "colocated" else ""
     role = "co-located" if a.role == "colocated" else a.role
     label = a.engine.curve.partition.label + chunk
-    place = f"  {role:<11}{a.engine.pool.name:<12}{label:<20}{a.batch:>6}{number(a.replicas):>10}{number(a.gpus):>7}"
+    place = (
+        f"  {role:<11}{a.engine.pool.name:<12}{label:<20}{a.batch:>6}{number(a.replicas, 4):>10}{number(a.gpus, 4):>8}"
+    )
     return f"{place}{latency:>20}{number(rate):>14}   {a.engine.curve.backend} {a.engine.curve.precision}"
 
 
@@ -90,9 +94,9 @@ def _flows(deployment: Deployment, workload: Workload) -> Iterator[str]:
     if prefill and decode:
         context = sum(a.gpus for a in deployment.of_role(workload, "prefill"))
         generation = sum(a.gpus for a in deployment.of_role(workload, "decode"))
-        yield f"  flows: prefill {number(prefill)}, decode {number(decode)} requests/s (ratio {number(prefill / decode, 4)});" + (
-            f" ctx:gen GPUs {number(context)}:{number(generation)} = {number(Fraction(context) / generation, 4)}"
-        )
+        flows = f"prefill {number(prefill)}, decode {number(decode)} requests/s (ratio {number(prefill / decode, 4)})"
+        gpus = f"{number(context)}:{number(generation)} = {number(Fraction(context) / generation, 4)}"
+        yield f"  flows: {flows}; ctx:gen GPUs {gpus}"
 
 
 def _totals(deployment: Deployment) -> Iterator[str]:
@@ -100,7 +104,8 @@ def _totals(deployment: Deployment) -> Iterator[str]:
     owned = "unlimited" if instance.is_unlimited else f"{instance.inventory_gpus}"
     per = "GPU used" if instance.objective == "throughput_per_gpu" else "GPU of the inventory"
     if instance.is_unlimited:
-        yield f"per GPU used: {number(deployment.weighted_tokens_per_s / deployment.gpus_used)} tokens/s (replicas per GPU, real-valued)"
+        rate = deployment.weighted_tokens_per_s / deployment.gpus_used
+        yield f"per GPU used: {number(rate)} tokens/s (replicas are real numbers, for one GPU in all)"
     else:
         rate = deployment.tokens_per_s_per_gpu
         yield f"total: {number(deployment.gpus_used)} of {owned} GPUs, {number(rate)} tokens/s per {per}"
@@ -122,7 +127,8 @@ def _slack(deployment: Deployment) -> Iterator[str]:
     yield "what binds (slack of each family):"
     for slack in slacks(deployment):
         mark = "  <- binds" if slack.left == 0 else ""
-        yield f"  {slack.family:<19}{slack.where:<30}{number(slack.left):>12} of {number(slack.limit)} {slack.unit}{mark}"
+        room = f"{number(slack.left):>12} of {number(slack.limit)} {slack.unit}"
+        yield f"  {slack.family:<19}{slack.where:<30}{room}{mark}"
 
 
 def _infeasible(result: Result) -> Iterator[str]:
@@ -139,11 +145,12 @@ def _proof(result: Result) -> Iterator[str]:
     bound = "" if result.bound is None else f", bound {number(result.bound)}{gap}"
     yield f"proof: {result.proof}{bound}; feasibility: {result.feasibility}"
     for claim in run.claims:
-        yield f"claim: {claim['backend']} ({claim['formulation']}) said {claim['status']} in {claim.get('wall_s', '-')} s"
+        spent = f"{claim.get('wall_s', '-')} s"
+        yield f"claim: {claim['backend']} ({claim['formulation']}) said {claim['status']} in {spent}"
     ties = f", ties settled through {result.proved[-1]}" if len(result.proved) > 1 else ""
     yield (
         f"run: {run.points} points, {run.columns} columns, {run.solves} solves, {run.wall_s:.3f} s, "
-        f"{run.backend} {run.backend_version}, {run.formulation}{ties}"
+        f"{f'{run.backend} {run.backend_version}'.strip()}, {run.formulation}{ties}"
     )
 
 
@@ -176,7 +183,8 @@ def frontier_line(point: FrontierPoint) -> str:
     d = point.deployment
     parts = [f"{a.role} {number(a.replicas)}x[{a.engine.curve.partition.label} b{a.batch}]" for a in d.assignments]
     user, per_gpu = number(point.tokens_per_s_per_user), number(d.tokens_per_s_per_gpu)
-    return f"{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}  {point.mode:<14}{' '.join(parts)}"
+    rates = f"{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}"
+    return f"{rates}  {point.mode:<14}{' '.join(parts)}"
 
 
 def instance_line(instance: Instance) -> str:

@@ -175,12 +175,11 @@ def deployment_dict(deployment: Deployment) -> dict[str, Any]:
 
 def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]:
     roles: dict[str, Any] = {
-        role: [_entry(a) for a in deployment.of_role(workload, role)]  # type: ignore[arg-type]
-        for role in ("prefill", "decode", "colocated")
+        role: [_entry(a) for a in deployment.of_role(workload, role)] for role in ("prefill", "decode", "colocated")
     }
     flows: dict[str, Fraction | int | None] = {"requests_per_s": deployment.flow(workload)}
     for role in ("prefill", "decode", "colocated"):
-        flows[f"{role}_requests_per_s"] = deployment.capacity(workload, role) if roles[role] else None  # type: ignore[arg-type]
+        flows[f"{role}_requests_per_s"] = deployment.capacity(workload, role) if roles[role] else None
     prefill, decode = flows["prefill_requests_per_s"], flows["decode_requests_per_s"]
     context = sum((a.gpus for a in deployment.of_role(workload, "prefill")), 0)
     generation = sum((a.gpus for a in deployment.of_role(workload, "decode")), 0)
@@ -230,7 +229,9 @@ def totals_dict(deployment: Deployment) -> dict[str, Any]:
         "tpot_ms": deployment.tpot_ms,
         "gpus_used": deployment.gpus_used,
         "usd_per_hour": usd,
-        "usd_per_million_output_tokens": None if usd is None or not tokens_per_s else usd * 10**6 / (tokens_per_s * 3600),
+        "usd_per_million_output_tokens": None
+        if usd is None or not tokens_per_s
+        else usd * 10**6 / (tokens_per_s * 3600),
         "watts": deployment.watts,
     }
     document = with_exact(values)

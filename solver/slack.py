@@ -83,7 +83,11 @@ def _latencies(deployment: Deployment, workload: Workload) -> list[Slack]:
 def end_to_end_ms(deployment: Deployment, workload: Workload) -> Fraction | None:
     """The worst TTFT + (OSL - 1) x TPOT of requests of a workload, in ms."""
     steps = workload.osl - 1
-    totals = [a.point.ttft_ms + steps * a.point.latency_ms for a in deployment.of_role(workload, "colocated") if a.point.ttft_ms]
+    totals = [
+        a.point.ttft_ms + steps * a.point.latency_ms
+        for a in deployment.of_role(workload, "colocated")
+        if a.point.ttft_ms
+    ]
     prefill = [a.point.latency_ms for a in deployment.of_role(workload, "prefill")]
     decode = [a.point.latency_ms for a in deployment.of_role(workload, "decode")]
     if prefill:

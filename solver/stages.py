@@ -59,16 +59,25 @@ class Stages:
         Time and controls.
     must_serve
         Whether every workload must be served.
+    second
+        A second back end that must agree on the bound of the objective, or None.
     """
 
     def __init__(
-        self, instance: Instance, candidates: Candidates, backend: Backend, clock: Clock, must_serve: bool = False
+        self,
+        instance: Instance,
+        candidates: Candidates,
+        backend: Backend,
+        clock: Clock,
+        must_serve: bool = False,
+        second: Backend | None = None,
     ) -> None:
         self.instance = instance
         self.candidates = candidates
         self.backend = backend
         self.clock = clock
         self.must_serve = must_serve
+        self.second = second
 
     def run(self, limits: Limits = NO_LIMITS, *, last: str = "canonical", start: Deployment | None = None) -> Staged:
         """
@@ -119,9 +128,9 @@ class Stages:
                 return Floor(self._per_gpu(deployment), Fraction(0))
         return Floor(measure, measure.of(deployment))
 
-    def search(self, columns: tuple[Column, ...], floors: list[Floor]) -> Search:
-        """A search over fresh rows."""
-        search = Search(self.build(columns), self.backend, self.clock)
+    def search(self, columns: tuple[Column, ...], floors: list[Floor], second: Backend | None = None) -> Search:
+        """A search over fresh rows; ``second`` must agree on what is infeasible, where given."""
+        search = Search(self.build(columns), self.backend, self.clock, second)
         for floor in floors:
             search.require(floor)
         return search
@@ -133,7 +142,7 @@ class Stages:
         )
 
     def _objective(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
-        search = self.search(columns, [])
+        search = self.search(columns, [], self.second)
         match self.instance.objective:
             case "throughput":
                 measure = throughput(self.instance)[0]
@@ -161,7 +170,7 @@ class Stages:
                     break
                 best = beaten
             while True:
-                proof = self.search(columns, [Floor(self._per_gpu(best), Fraction(0), strict=True)]).find()
+                proof = self.search(columns, [Floor(self._per_gpu(best), Fraction(0), strict=True)], self.second).find()
                 if proof.verdict == "infeasible":
                     zero = Fraction(0)
                     return Optimum("optimal", best, zero, zero, proof.model_hash), Floor(self._per_gpu(best), zero)
@@ -189,9 +198,7 @@ class Stages:
             case _:
                 return -found.bound
 
-    def _measures(
-        self, staged: Staged, columns: tuple[Column, ...], floors: list[Floor]
-    ) -> tuple[Staged, list[Floor]]:
+    def _measures(self, staged: Staged, columns: tuple[Column, ...], floors: list[Floor]) -> tuple[Staged, list[Floor]]:
         """The stages tokens/s, GPUs and USD; those that cannot differ any more are skipped."""
         weights = {workload.weight for workload in self.instance.workloads}
         same_tokens = self.instance.objective == "throughput" and len(weights) == 1

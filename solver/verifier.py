@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from solver.engines import EngineSet
 from solver.instance import Instance
@@ -264,7 +265,7 @@ def _check_order(instance: Instance, judged: list[tuple[str, Plan]]) -> Iterator
     A plan without any TPOT counts as TPOT 0, that is beyond every x.
     """
     rows = [(where, slowest(plan, "tpot") or Fraction(0), objective_of(plan)) for where, plan in judged]
-    steps = list(zip(rows, rows[1:], strict=False))
+    steps = list(pairwise(rows))
     if any(b[1] <= a[1] for a, b in steps) and any(b[1] >= a[1] for a, b in steps):
         yield "tokens_per_s_per_user must strictly rise, or strictly fall, from point to point"
     best: tuple[str, Fraction, Fraction] | None = None

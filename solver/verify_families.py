@@ -87,7 +87,10 @@ def check_c2_sla(plan: Plan) -> Iterator[str]:
     for served in plan.served:
         workload = served.workload
         for used in served.used:
-            ttft, tpot = used.point.ttft_ms, None if used.role == "prefill" or workload.osl == 1 else used.point.latency_ms
+            ttft, tpot = (
+                used.point.ttft_ms,
+                None if used.role == "prefill" or workload.osl == 1 else used.point.latency_ms,
+            )
             for name, value, limit in (("TTFT", ttft, workload.ttft_ms), ("TPOT", tpot, workload.tpot_ms)):
                 if value is not None and limit is not None and value > limit:
                     yield f"{used.entry.where}: {name} {show(value)} ms above its limit {show(limit)} ms"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from solver.instance import Pool
 from solver.verify_document import Domains
@@ -88,7 +89,7 @@ def packs(groups: Mapping[int, int], full: int, domain: int, partial: int) -> bo
     if _first_fit(small, full, domain, partial):
         return True
     sizes = sorted(small)
-    if all(b % a == 0 for a, b in zip(sizes, sizes[1:], strict=False)):
+    if all(b % a == 0 for a, b in pairwise(sizes)):
         return False
     return _search(small, full, domain, partial)
 

@@ -118,9 +118,8 @@ def looked_up(instance: Instance, engines: EngineSet, answer: Answer, faults: li
     """
     offered = {_name(engine): engine for engine in engines.engines}
     services: dict[str, Service] = {}
-    for service in answer.services:
-        if services.setdefault(service.workload, service) is not service:
-            faults.append(f"{service.where}: workload {service.workload} a second time")
+    twice = [s for s in answer.services if services.setdefault(s.workload, s) is not s]
+    faults += [f"{service.where}: workload {service.workload} a second time" for service in twice]
     known = {workload.name for workload in instance.workloads}
     faults += [f"{services[name].where}: unknown workload {name}" for name in services if name not in known]
     faults += [f"workload {w.name} is missing" for w in instance.workloads if w.name not in services]

@@ -26,7 +26,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ ROWS = (
     "toy,trtllm,1.0,org/toy,gemm:fp8 kv:fp8,colocated,1,1,1,1,1,1,1,8,4,100,100,11,20,80,14,40",
 )
 """Lines 2 to 5 of the good table."""
+GOOD_TABLE = "\n".join([HEADER, *ROWS, ""]).encode()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Mutation:
     instance
         The instance file, or None for none.
     table
-        The curve file that the instance names, or None for none.
+        The curve file that the instance names; None writes none.
     table_name
         Its name.
     """
@@ -77,7 +78,7 @@ class Mutation:
     level: str
     expected: tuple[str, ...]
     instance: bytes | None
-    table: bytes | None = field(default=b"", repr=False)
+    table: bytes | None = GOOD_TABLE
     table_name: str = "curves.csv"
 
     def write(self, folder: Path) -> Path:
@@ -85,7 +86,7 @@ class Mutation:
         if self.instance is not None:
             (folder / "instance.json").write_bytes(self.instance)
         if self.table is not None:
-            (folder / self.table_name).write_bytes(self.table or GOOD_TABLE)
+            (folder / self.table_name).write_bytes(self.table)
         return folder / "instance.json"
 
 
@@ -139,8 +140,6 @@ def good() -> dict[str, Any]:
         "budget": {"usd_per_hour": 1000, "watts": 100000, "count_idle": False},
     }
 
-
-GOOD_TABLE = "\n".join([HEADER, *ROWS, ""]).encode()
 
 TEXT, WHOLE, NUMBER, FLAG, LIST, OBJECT = "text", "whole number", "number", "flag", "list", "object"
 
@@ -359,7 +358,12 @@ def wrong_numbers() -> Iterator[Mutation]:
     for path, (least, included) in LEAST.items():
         whole = WHOLE in KINDS[path]
         below = least - 1 if included else least
-        values: dict[str, Any] = {"below the least": below, "-1": -1, "1e400": Raw("1e400"), "1e30": Raw("1" + "0" * 30)}
+        values: dict[str, Any] = {
+            "below the least": below,
+            "-1": -1,
+            "1e400": Raw("1e400"),
+            "1e30": Raw("1" + "0" * 30),
+        }
         if whole:
             values["1.5"] = 1.5
         for label, value in values.items():
@@ -524,7 +528,9 @@ def cell(line: int, **cells: str) -> bytes:
 
 def _table(name: str, expected: str | tuple[str, ...], table: bytes | None, table_name: str = "curves.csv") -> Mutation:
     places = (expected,) if isinstance(expected, str) else expected
-    return Mutation(name, "curves", places, encoded(changes(("$.cost_model.path", table_name))), table, table_name)
+    return Mutation(
+        f"table: {name}", "curves", places, encoded(changes(("$.cost_model.path", table_name))), table, table_name
+    )
 
 
 WHOLE_COLUMNS = ("tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp", "gpus", "domain_gpus", "batch", "isl")
@@ -583,7 +589,8 @@ def table_files() -> Iterator[Mutation]:
     lines = GOOD_TABLE.decode().splitlines()
     packed = gzip.compress(GOOD_TABLE)
     table = "{table}"
-    yield _table("an empty table", table, b"\n"[:0] or b" ", "curves.csv")
+    yield _table("an empty file", table, b"")
+    yield _table("a blank", table, b" ")
     yield _table("a header alone", table, HEADER.encode() + b"\n")
     yield _table("rows without a header", f"{table}:1", "\n".join(lines[1:]).encode())
     yield _table("a NUL byte", table, GOOD_TABLE.replace(b"org/toy", b"org\0toy", 1))
@@ -602,9 +609,15 @@ def table_files() -> Iterator[Mutation]:
     for name in COLUMNS:
         without_it = [",".join(c for i, c in enumerate(row.split(",")) if i != COLUMNS.index(name)) for row in lines]
         yield _table(f"no column {name}", f"{table}:1 {name}", "\n".join(without_it).encode())
-    yield _table("an unknown column", f"{table}:1 'tokens'", "\n".join([f"{HEADER},tokens", *(f"{row},1" for row in lines[1:])]).encode())
-    yield _table("a column twice", f"{table}:1 tp", "\n".join([f"{HEADER},tp", *(f"{row},1" for row in lines[1:])]).encode())
-    yield _table("columns in capitals", f"{table}:1 tp", GOOD_TABLE.replace(HEADER.encode(), HEADER.upper().encode()))
+    yield _table(
+        "an unknown column",
+        f"{table}:1 'tokens'",
+        "\n".join([f"{HEADER},tokens", *(f"{row},1" for row in lines[1:])]).encode(),
+    )
+    yield _table(
+        "a column twice", f"{table}:1 tp", "\n".join([f"{HEADER},tp", *(f"{row},1" for row in lines[1:])]).encode()
+    )
+    yield _table("columns in capitals", f"{table}:1 'TP'", GOOD_TABLE.replace(HEADER.encode(), HEADER.upper().encode()))
     yield _table("a short row", f"{table}:4", "\n".join([*lines[:3], lines[3].rsplit(",", 1)[0], lines[4]]).encode())
     yield _table("a long row", f"{table}:4", "\n".join([*lines[:3], lines[3] + ",", lines[4]]).encode())
     yield _table("an open quote", f"{table}:4", "\n".join([*lines[:3], '"' + lines[3], lines[4]]).encode())
@@ -618,7 +631,7 @@ def table_matches() -> Iterator[Mutation]:
         "$.workloads[0].model": "org/other",
         "$.workloads[0].isl": 101,
     }.items():
-        yield Mutation(f"no row for {path} {value}", "curves", there, encoded(changes((path, value))), b"")
+        yield Mutation(f"no row for {path} {value}", "curves", there, encoded(changes((path, value))))
 
 
 def table_mutations() -> list[Mutation]:

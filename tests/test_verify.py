@@ -595,7 +595,7 @@ def test_a_missing_key_is_a_fault(where: tuple[str | int, ...]) -> None:
         node = node[key]
     is_null = node[where[-1]] is None
     del node[where[-1]]
-    optional = where[-1] in OPTIONAL or where[:2] == ("totals", "exact") and len(where) == 3
+    optional = where[-1] in OPTIONAL or (where[:2] == ("totals", "exact") and len(where) == 3)
     assert case.verify().ok == (optional or (is_null and where[-2] == "exact"))
 
 

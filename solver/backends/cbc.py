@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -184,10 +185,8 @@ def _stop(process: subprocess.Popen[str]) -> None:
     """Asks CBC to stop and to write what it has; waits a while."""
     if os.name == "posix":
         process.send_signal(signal.SIGINT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            pass
 
 
 def _read(process: subprocess.Popen[str], controls: Controls) -> None:

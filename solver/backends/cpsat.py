@@ -23,8 +23,28 @@ WIDEST = 2**61
 STATUSES: dict[str, Status] = {"OPTIMAL": "optimal", "FEASIBLE": "feasible", "INFEASIBLE": "infeasible"}
 
 
+SMALL = 400
+"""Variables up to which a model is solved without presolve, which then costs more than it saves."""
+
+
 class CpSat:
-    """OR-Tools' CP-SAT."""
+    """
+    OR-Tools' CP-SAT.
+
+    Parameters
+    ----------
+    presolve
+        Whether models are presolved; None leaves it to their size.
+
+    Notes
+    -----
+    The presolve of 9.15.6755 declares some feasible models of ours infeasible (tests/backends/data/cpsat_presolve.json;
+    or-tools issue 5293). Small models are solved without it, the others without the step that fails, and a proof that
+    stands in a result is made both ways (:class:`solver.optimise.Search`).
+    """
+
+    def __init__(self, presolve: bool | None = None) -> None:
+        self._presolve = presolve
 
     name = "cp-sat"
     capabilities: frozenset[Capability] = frozenset(
@@ -66,6 +86,7 @@ class CpSat:
                     model.add_hint(variables[name], round(value / steps[name]))
         solver = cp_model.CpSolver()
         _configure(solver, controls)
+        solver.parameters.cp_model_presolve = len(variables) > SMALL if self._presolve is None else self._presolve
         code, interrupted = interruptible(lambda: solver.solve(model), solver.stop_search)
         raw = solver.status_name(code)
         if raw == "MODEL_INVALID":
@@ -172,6 +193,7 @@ def _configure(solver: Any, controls: Controls) -> None:
     parameters.relative_gap_limit = controls.gap
     parameters.absolute_gap_limit = 0.0
     parameters.catch_sigint_signal = False
+    parameters.presolve_inclusion_work_limit = 0  # the step that makes feasible models infeasible
     if controls.time_limit_s is not None:
         parameters.max_time_in_seconds = max(controls.time_limit_s, 0.0)
     if controls.memory_limit_mb is not None:

@@ -35,7 +35,7 @@ def interruptible(call: Callable[[], T], stop: Callable[[], None] | None) -> tup
     def run() -> None:
         try:
             results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:
             errors.append(error)
         finally:
             ended.set()

@@ -106,7 +106,7 @@ class PulpSolver:
             warnings.simplefilter("always")
             try:
                 usable = bool(pulp.getSolver(self._kind.pulp_name, msg=False).available())
-            except Exception as error:  # noqa: BLE001 - whatever a vendor's package raises without a licence
+            except Exception as error:
                 return _line(f"{type(error).__name__}: {error}")
         return None if usable else _line("; ".join(str(warning.message) for warning in said) or "PuLP cannot use it")
 

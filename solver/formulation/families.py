@@ -72,7 +72,7 @@ def c2_modes(draft: Draft) -> None:
 
 
 def c3_inventory(draft: Draft) -> None:
-    """sum of g_e n_k <= gpus_h for every pool h."""
+    """Sum of g_e n_k <= gpus_h for every pool h."""
     for index, pool in enumerate(draft.instance.pools):
         here = [unit for unit in draft.units if unit.engine.pool is pool]
         if here:
@@ -88,7 +88,10 @@ def c7_budgets(draft: Draft) -> None:
     min m <= sum of n_k <= max over the pools, for each workload and role.
     """
     budget = draft.instance.budget
-    for name, limit, price in (("usd", budget.usd_per_hour, "usd_per_gpu_hour"), ("watts", budget.watts, "watts_per_gpu")):
+    for name, limit, price in (
+        ("usd", budget.usd_per_hour, "usd_per_gpu_hour"),
+        ("watts", budget.watts, "watts_per_gpu"),
+    ):
         if limit is not None and budget.count_idle:
             if _idle(draft, price) > limit:
                 draft.add(f"C7_{name}", total(way.used for way in draft.ways) <= 0)
@@ -107,7 +110,10 @@ def c7_budgets(draft: Draft) -> None:
 
 
 def _idle(draft: Draft, price: str) -> Fraction:
-    return sum(((getattr(pool, price) or 0) * (pool.gpus or 0) for pool in draft.instance.pools), Fraction(0))
+    idle = Fraction(0)
+    for pool in draft.instance.pools:
+        idle += (getattr(pool, price) or 0) * (pool.gpus or 0)
+    return idle
 
 
 def spent(draft: Draft, price: str) -> pulp.LpAffineExpression:
@@ -128,7 +134,9 @@ def c8_demand(draft: Draft) -> None:
     for workload in draft.instance.workloads:
         number, ways = draft.number_of(workload), draft.ways_of(workload)
         if workload.requests_per_s is not None:
-            draft.add(f"C8_demand_w{number}", draft.flow[workload.name] >= draft.scaling.flow_down(workload.requests_per_s))
+            draft.add(
+                f"C8_demand_w{number}", draft.flow[workload.name] >= draft.scaling.flow_down(workload.requests_per_s)
+            )
         if workload.requests_per_s is not None or draft.must_serve:
             draft.add(f"C8_served_w{number}", total(way.used for way in ways) >= 1)
         served += [way.used for way in ways]

@@ -44,7 +44,9 @@ class Milp:
     def digest(self) -> str:
         """SHA-256 of the model, 16 hexadecimal digits: the same model gives the same hash on every machine."""
         lines = [str(self.problem.sense), _line(self.problem.objective)]
-        lines += [f"{v.name} {v.lowBound} {v.upBound} {v.cat} {self.grid.get(v.name)}" for v in self.problem.variables()]
+        lines += [
+            f"{v.name} {v.lowBound} {v.upBound} {v.cat} {self.grid.get(v.name)}" for v in self.problem.variables()
+        ]
         lines += [f"{name} {_line(row)} {row.sense} {row.constant!r}" for name, row in self.problem.constraints.items()]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pulp
@@ -41,7 +42,7 @@ def c4_nvlink_packing(draft: Draft) -> None:
 def is_chain(sizes: Iterable[int]) -> bool:
     """Whether each size divides the next larger one."""
     ordered = sorted(sizes)
-    return all(b % a == 0 for a, b in zip(ordered, ordered[1:], strict=False))
+    return all(b % a == 0 for a, b in pairwise(ordered))
 
 
 def _groups(units: Iterable[Unit], size: int) -> pulp.LpAffineExpression:

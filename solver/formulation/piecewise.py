@@ -124,7 +124,8 @@ def _scaling(instance: Instance, points: tuple[Column, ...]) -> Scaling:
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
     asked = [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
     rates = [*(point.requests_per_s for point in points), *asked]
-    return scaling_for(rates, most_flow(instance, points), max(weights), 1, coarse=False)
+    together = sum((point.requests_per_s * point.most for point in points), Fraction(0))
+    return scaling_for(rates, most_flow(instance, points), together, max(weights), 1, coarse=False)
 
 
 def _choice(milp: Milp, curve: AdmissibleCurve) -> _Choice:

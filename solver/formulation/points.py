@@ -44,15 +44,18 @@ def build_points(
         added without flow variables (:mod:`solver.optimise`).
     """
     rates = [column.requests_per_s for column in columns]
+    rates += [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
+    most = most_flow(instance, columns)
+    together = sum((column.requests_per_s * column.most for column in columns), Fraction(0))
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
-    scaling = scaling_for(rates, most_flow(instance, columns), max(weights), segments, coarse)
+    scaling = scaling_for(rates, most, together, max(weights), segments, coarse)
     draft = _draft(instance, columns, scaling, must_serve)
     families.c1_rate_matching(draft)
     families.c2_modes(draft)
     c2_end_to_end(draft, columns)
     families.c3_inventory(draft)
     families.c4_nvlink_packing(draft)
-    c5_homogeneity(draft, columns)
+    c5_homogeneity(draft)
     families.c7_budgets(draft)
     families.c8_demand(draft)
 
@@ -160,7 +163,7 @@ def _fits(column: Column, level: Fraction, workload: Workload) -> bool:
     return level + (workload.osl - 1) * column.latency_ms <= (workload.e2el_ms or 0)
 
 
-def c5_homogeneity(draft: Draft, columns: tuple[Column, ...]) -> None:
+def c5_homogeneity(draft: Draft) -> None:
     """
     n_k <= U_k m where its way is taken; at most one point of an engine, at most ``engines_per_role`` engines per
     workload, pool and role.

@@ -88,16 +88,20 @@ def _short(value: Fraction, rounding: str, digits: int) -> float | int:
     return number(Fraction(context.divide(Decimal(value.numerator), Decimal(value.denominator))))
 
 
-def scaling_for(rates: Sequence[Fraction], most: Fraction, widest: int, segments: int, coarse: bool) -> Scaling:
+def scaling_for(
+    rates: Sequence[Fraction], most: Fraction, total: Fraction, widest: int, segments: int, coarse: bool
+) -> Scaling:
     """
     The finest grid that 64-bit integers hold, in a unit in which the rates have few digits.
 
     Parameters
     ----------
     rates
-        The rates that will be coefficients, in requests/s.
+        The rates that will be coefficients or limits, in requests/s.
     most
         An upper bound on any flow, in requests/s.
+    total
+        The sum of all terms that a row may have, in requests/s.
     widest
         Largest whole weight that an objective puts on a flow.
     segments
@@ -107,7 +111,7 @@ def scaling_for(rates: Sequence[Fraction], most: Fraction, widest: int, segments
     """
     unit = segments if 1 < segments <= 10**6 and any(_digits(rate) > MOST_DIGITS for rate in rates) else 1
     units = most * unit
-    room = math.floor(math.log10(WIDEST / (max(1, widest) * units))) if units else 0
+    room = math.floor(math.log10(WIDEST / (max(1, widest) * max(total, most) * unit))) if units else 0
     needed = max((_decimals(rate * unit) for rate in rates), default=0)
     fine = max(0, min(room, needed))
     if not coarse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import pulp
 
@@ -14,7 +15,8 @@ from solver.formulation.milp import Milp
 from solver.formulation.scaling import Scaling
 from solver.instance import Instance, Mode, Workload
 
-Linear = pulp.LpAffineExpression | pulp.LpVariable
+Linear: TypeAlias = Any
+"""A variable or an expression of PuLP, which carries no types."""
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def matches(pattern: Mapping[str, Any], row: Row, batch: int) -> bool:
     for field, wanted in pattern.items():
         value: Any = row["backend"] if field == "backend" else batch if field == "batch" else int(row[field])
         if isinstance(wanted, Mapping):
-            if "min" in wanted and value < wanted["min"] or "max" in wanted and value > wanted["max"]:
+            if ("min" in wanted and value < wanted["min"]) or ("max" in wanted and value > wanted["max"]):
                 return False
         elif isinstance(wanted, list):
             if value not in wanted:
