@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
+import re
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,8 +140,6 @@ def _number(value: Fraction | None) -> str:
 
 def _record(name: str, path: Path, result: Result, old: Recorded | None, time_limit_s: float) -> Recorded:
     """A record, with the proofs that a second and third run gave."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
         write_whole(file, to_json(result.as_dict()))
@@ -146,7 +147,8 @@ def _record(name: str, path: Path, result: Result, old: Recorded | None, time_li
     if not again.ok:
         raise RuntimeError(f"{name}: the optimum could not be proved again: {'; '.join(again.lines)}")
     proofs = [result.proof.split(" proved by ")[-1]]
-    proofs += [line.removeprefix("rebound: ") for line in again.lines if line.startswith("rebound: ")]
+    lines = [line.removeprefix("rebound: ") for line in again.lines if line.startswith("rebound: ")]
+    proofs += [re.sub(r" \([0-9.]+ s.*\)", "", line) for line in lines]
     same = old is not None and old.objective == result.objective and old.status == result.status
     today = datetime.date.today().isoformat()
     kind = result.instance.objective
@@ -155,8 +157,6 @@ def _record(name: str, path: Path, result: Result, old: Recorded | None, time_li
 
 
 def _write(found: dict[str, Recorded]) -> None:
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)

@@ -114,6 +114,7 @@ class Candidates:
         self.table = table
         self.dominance = dominance
         self._footprints = [self._reduced(engine, points) for engine, points in self._groups()]
+        self._columns: dict[int, Column] = {}
         self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self._footprints}
 
     def tpot_levels(self) -> list[Fraction]:
@@ -131,7 +132,7 @@ class Candidates:
             chosen = self._undominated(chosen)
         table = self.table
         chosen.sort(key=lambda p: self._canonical(table.engines[table.engine[p]], p))
-        return tuple(self._column(point) for point in chosen)
+        return tuple(self._columns.get(point) or self._column(point) for point in chosen)
 
     def tightened(self, deployment: Deployment, limits: Limits) -> Deployment | None:
         """
@@ -295,7 +296,7 @@ class Candidates:
         serving = self.instance.serving
         most = engine.most_replicas
         bound = serving.max_replicas.get((engine.workload.name, engine.curve.role))
-        return Column(
+        column = Column(
             engine=engine,
             batch=int(table.batch[point]),
             latency_ms=table.latency_ms(point),
@@ -303,6 +304,8 @@ class Candidates:
             requests_per_s=table.requests_per_s(point) * serving.utilization[engine.curve.role],
             most=most if bound is None else min(most, bound),
         )
+        self._columns[point] = column
+        return column
 
 
 def _keys(values: np.ndarray) -> np.ndarray:

@@ -155,7 +155,8 @@ class Search:
             best = found if best is None or measure.of(found) >= measure.of(best) else best
             if answer.bound is not None:
                 bound = answer.bound / self.model.scaling.unit
-            if answer.status == "optimal" and bound is not None and bound <= measure.of(best):
+            closed = answer.status == "optimal" and bound is not None and bound <= measure.of(best)
+            if closed and self.second is None:
                 return self._proved(best, measure)
             if answer.status != "optimal" or self._within_gap(bound, measure.of(best)):
                 return Optimum("feasible", best, measure.of(best), bound, self.model.milp.digest())

@@ -41,7 +41,7 @@ def first_and_last(seeds: range) -> str:
 
 
 def has_contradicting_bounds(instance: Mapping[str, Any]) -> bool:
-    """Whether a role needs more replicas than it may have: a fault of the file for us, a role out of use for the oracle."""
+    """Whether a role needs more replicas than it may have: refused by us, a role out of use for the oracle."""
     serving = instance["serving"]
     for workload in instance["workloads"]:
         for role in ("prefill", "decode", "colocated"):

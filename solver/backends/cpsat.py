@@ -23,6 +23,7 @@ WIDEST = 2**61
 STATUSES: dict[str, Status] = {"OPTIMAL": "optimal", "FEASIBLE": "feasible", "INFEASIBLE": "infeasible"}
 
 
+ONE = Fraction(1)
 SMALL = 400
 """Variables up to which a model is solved without presolve, which then costs more than it saves."""
 
@@ -45,6 +46,7 @@ class CpSat:
 
     def __init__(self, presolve: bool | None = None) -> None:
         self._presolve = presolve
+        self._checked = False
 
     name = "cp-sat"
     capabilities: frozenset[Capability] = frozenset(
@@ -75,8 +77,9 @@ class CpSat:
             When the user interrupts and nothing was found yet.
         """
         start = time.perf_counter()
-        if reason := self.unavailable():
+        if not self._checked and (reason := self.unavailable()):
             raise BackendError(f"cp-sat: {reason}")
+        self._checked = True
         from ortools.sat.python import cp_model
 
         model, variables, steps, unit = _translate(milp, cp_model)
@@ -96,7 +99,8 @@ class CpSat:
             raise KeyboardInterrupt
         values = None
         if status in ("optimal", "feasible"):
-            values = {name: solver.value(variable) * steps[name] for name, variable in variables.items()}
+            values = {name: Fraction(solver.value(variable)) for name, variable in variables.items()}
+            values |= {name: values[name] * step for name, step in steps.items() if step is not ONE}
         has_bound = status in ("optimal", "feasible") or (status == "unknown" and _has_bound(solver))
         bound = _bound(solver, milp, unit) if has_bound else None
         if status == "optimal" and values is not None:
@@ -119,10 +123,10 @@ def _translate(milp: Milp, cp_model: Any) -> tuple[Any, dict[str, Any], dict[str
     steps: dict[str, Fraction] = {}
     reach: dict[str, int] = {}
     for variable in milp.problem.variables():
-        step = Fraction(1) if variable.cat == pulp.LpInteger else milp.grid.get(variable.name)
+        step = ONE if variable.cat == pulp.LpInteger else milp.grid.get(variable.name)
         if step is None or variable.lowBound is None or variable.upBound is None:
             raise BackendError(f"CP-SAT needs integers and bounds; {variable.name} has none (use scip, highs or cbc)")
-        low, high = math.ceil(exact(variable.lowBound) / step), math.floor(exact(variable.upBound) / step)
+        low, high = _first_above(variable.lowBound, step), _last_below(variable.upBound, step)
         reach[variable.name] = max(abs(low), abs(high))
         if reach[variable.name] > WIDEST:
             raise BackendError(f"the bounds of {variable.name} are too wide for 64-bit integers")
@@ -134,13 +138,14 @@ def _translate(milp: Milp, cp_model: Any) -> tuple[Any, dict[str, Any], dict[str
         integers, scale = _integers(row, steps, reach, name)
         names, coefficients = list(integers), list(integers.values())
         left = cp_model.LinearExpr.weighted_sum([variables[n] for n in names], coefficients)
-        right = -exact(row.constant) * scale
+        above, below = _ratio(row.constant)
+        above, below = -above * scale.numerator, below * scale.denominator
         if row.sense == pulp.LpConstraintLE:
-            model.add(left <= math.floor(right))
+            model.add(left <= above // below)
         elif row.sense == pulp.LpConstraintGE:
-            model.add(left >= math.ceil(right))
-        elif right.denominator == 1:
-            model.add(left == int(right))
+            model.add(left >= -(-above // below))
+        elif above % below == 0:
+            model.add(left == above // below)
         else:
             model.add_bool_or([])
     integers, scale = _integers(milp.problem.objective, steps, reach, "objective")
@@ -167,18 +172,30 @@ def _integers(
     terms: dict[str, tuple[int, int]] = {}
     for variable, value in row.items():
         if value:
-            step = steps[variable.name]
             above, below = _ratio(value)
-            terms[variable.name] = (above * step.numerator, below * step.denominator)
+            if (step := steps[variable.name]) is not ONE:
+                above, below = above * step.numerator, below * step.denominator
+            terms[variable.name] = (above, below)
     denominator = math.lcm(*(below for _, below in terms.values()))
     whole = {variable: above * (denominator // below) for variable, (above, below) in terms.items()}
     divisor = math.gcd(*whole.values()) or 1
     scale = Fraction(denominator, divisor)
     integers = {variable: value // divisor for variable, value in whole.items()}
     width = sum(abs(value) * max(reach[variable], 1) for variable, value in integers.items())
-    if width + abs(exact(row.constant)) * scale > WIDEST:
+    above, below = _ratio(row.constant)
+    if width * below * scale.denominator + abs(above) * scale.numerator > WIDEST * below * scale.denominator:
         raise BackendError(f"row {name} is too wide for 64-bit integers; a coarser grid is needed")
     return integers, scale
+
+
+def _first_above(bound: float, step: Fraction) -> int:
+    above, below = _ratio(bound)
+    return -(-above * step.denominator // (below * step.numerator))
+
+
+def _last_below(bound: float, step: Fraction) -> int:
+    above, below = _ratio(bound)
+    return above * step.denominator // (below * step.numerator)
 
 
 @lru_cache(maxsize=2**16)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from solver.formulation.milp import MOST_DIGITS
 
@@ -119,11 +120,13 @@ def scaling_for(
     return Scaling(unit, fine, min(fine, math.floor(math.log10(COARSE_STEPS / units))) if units else 0)
 
 
+@lru_cache(maxsize=2**16)
 def _digits(value: Fraction) -> int:
     """Significant decimal digits of a rational; many where it does not terminate."""
     return len(str(int(value * 10 ** _decimals(value))).strip("0"))
 
 
+@lru_cache(maxsize=2**16)
 def _decimals(value: Fraction) -> int:
     """Decimal places of a rational, 18 at most."""
     return next((places for places in range(18) if 10**places % value.denominator == 0), 18)

@@ -481,3 +481,17 @@ def test_holds_agrees_with_violation() -> None:
         assert not holds(milp, bad, Fraction(0))
         assert violation(milp, bad) > 0
     assert enumerate_optimum(milp) == 17
+
+
+def test_cpsat_presolve_does_not_make_a_feasible_model_infeasible():
+    """CP-SAT 9.15.6755 with default parameters says INFEASIBLE; one more than a wrong answer is a wrong proof."""
+    stored = json.loads((Path(__file__).parent / "data" / "cpsat_presolve.json").read_text())
+    problem = pulp.LpProblem("trap", pulp.LpMaximize)
+    variables = {name: pulp.LpVariable(name, low, high, pulp.LpInteger) for name, (low, high) in stored["bounds"].items()}
+    problem.setObjective(pulp.lpSum(value * variables[name] for name, value in stored["objective"].items()))
+    for name, row, sense, right in stored["rows"]:
+        left = pulp.lpSum(value * variables[variable] for variable, value in row.items())
+        problem.addConstraint(left <= right if sense == -1 else left >= right, name)
+    for presolve in (None, True, False):
+        answer = CpSat(presolve).solve(Milp(problem), Controls())
+        assert (answer.status, answer.bound) == ("optimal", 2), f"presolve {presolve}"
