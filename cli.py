@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,8 +27,14 @@ class Guarded(click.Group):
         """Runs the command."""
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, click.Abort, KeyboardInterrupt, SystemExit):
+        except (click.exceptions.Exit, click.ClickException, click.Abort, SystemExit):
             raise
+        except KeyboardInterrupt:
+            click.echo("interrupted before anything was found", err=True)
+            sys.exit(NOTHING_FOUND)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; end quietly
+            sys.exit(OK)
         except Exception as error:
             from costmodels.errors import InputError
             from solver.backends.base import BackendError
@@ -146,7 +153,9 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
     click.echo(report(result))
     if output:
         write_whole(output, to_json(result.as_dict()))
-    if write_model:
+    if write_model and result.instance.is_unlimited:
+        click.echo("no model to write: with unlimited GPUs the answer is a comparison of rational numbers")
+    elif write_model:
         from solver.export import write_model as write
 
         click.echo("wrote " + ", ".join(map(str, write(result, write_model, options.formulation))))
@@ -174,8 +183,8 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
     swept = {"workloads": run.pop("workloads"), "allow_unserved": run.pop("allow_unserved")}
     path = instance_path(instance)
     options, log = options_of(**run)
-    if run["backend"] != "cp-sat" or run["formulation"] != "points":
-        fail("frontier: every point is proved by cp-sat on points; --backend and --formulation are for solve")
+    if run["backend"] != "cp-sat" or run["formulation"] != "points" or run["gap"]:
+        fail("frontier: every point is proved, by cp-sat on points; --backend, --formulation and --gap are for solve")
     for target, endings in ((output, (".json", ".csv")), (plot, (".png", ".svg", ".html"))):
         if target is not None:
             check_writable(target)
@@ -201,7 +210,7 @@ def frontier_exit(found: Any) -> int:
         click.echo(f"error: {fault}", err=True)
     if found.faults:
         return CHECK_FAILED
-    stopped = bool(found.missing) and "proved infeasible" not in found.missing
+    stopped = bool(found.missing)
     if not found.points:
         return NOTHING_FOUND if stopped else INFEASIBLE
     return NOT_PROVED if stopped else OK
@@ -263,8 +272,11 @@ def share_of(text: str) -> Any:
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
 def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:
     """Checks a result or frontier file independently, in exact arithmetic."""
+    from solver.backends.registry import BACKENDS
     from solver.check import check_file
 
+    if backend not in BACKENDS:
+        fail(f"--backend: got {backend}, must be one of {', '.join(BACKENDS)}")
     outcome = check_file(instance_path(instance), result, rebound=rebound, backend=backend, time_limit_s=time_limit)
     for line in outcome.lines:
         click.echo(line)

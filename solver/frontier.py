@@ -87,6 +87,8 @@ class Frontier:
         Models solved, and wall seconds.
     backend
         Back end and version.
+    infeasible
+        Requested interactivities that are proved infeasible.
     faults
         What the independent verifier found wrong; empty unless we are at fault.
     """
@@ -101,6 +103,7 @@ class Frontier:
     solves: int
     wall_s: float
     backend: str
+    infeasible: tuple[Fraction, ...] = ()
     faults: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,6 +120,7 @@ class Frontier:
             "workloads": list(self.workloads),
             "allow_unserved": self.allow_unserved,
             "requested": self.requested,
+            "infeasible_tokens_per_s_per_user": [float(value) for value in self.infeasible],
             "backend": self.backend,
             "solves": self.solves,
             "wall_s": round(self.wall_s, 6),
@@ -135,6 +139,8 @@ class Frontier:
         for point in self.points:
             modes = [point.deployment.mode(w) for w in self.instance.workloads] if served else []
             writer.writerow([*_row(point), *modes])
+        for value in self.infeasible:
+            writer.writerow(["", "", "", "", "infeasible", "", "", "", "", float(value), "", *([""] * len(served))])
         return text.getvalue()
 
 
@@ -257,7 +263,9 @@ class Sweep:
         One row per requested interactivity (tokens/s/user), with the value achieved; infeasible ones are named.
         """
         started = time.perf_counter()
-        points, infeasible, missing = [], [], ""
+        points: list[FrontierPoint] = []
+        infeasible: list[Fraction] = []
+        missing = ""
         for requested in interactivities:
             limit = 1000 / requested
             staged = self._at(limit, None)
@@ -266,15 +274,14 @@ class Sweep:
                 break
             point = self._point(staged, limit, requested)
             if point is None:
-                infeasible.append(f"{float(requested):g}")
+                infeasible.append(requested)
             else:
                 finished = self._finish(point)
                 points.append(finished)
                 if progress is not None:
                     progress(finished)
-        if infeasible and not missing:
-            missing = f"proved infeasible at {', '.join(infeasible)} tokens/s/user"
-        return self._frontier(points, missing, True, started)
+        found = self._frontier(points, missing, True, started)
+        return replace(found, infeasible=tuple(infeasible))
 
     def _missing(self, limit: Fraction | None) -> str:
         below = "everything" if limit is None else f"every point with a TPOT of {float(limit):g} ms or less"

@@ -167,11 +167,14 @@ def cost_model_lines(engines: EngineSet) -> Iterator[str]:
 def frontier_lines(frontier: Frontier) -> Iterator[str]:
     """A frontier as a table."""
     yield f"{frontier.instance.name}: {len(frontier.points)} points, each proved optimal and verified exactly"
-    yield f"{'tokens/s/user':>14}{'tokens/s/GPU':>14}{'requests/s':>12}{'GPUs':>8}  {'mode':<14}deployment"
+    asked = f"{'asked':>9}" if frontier.requested else ""
+    yield f"{asked}{'tokens/s/user':>14}{'tokens/s/GPU':>14}{'requests/s':>12}{'GPUs':>8}  {'mode':<14}deployment"
     for point in frontier.points:
         yield frontier_line(point)
+    for value in frontier.infeasible:
+        yield f"{number(value):>9}{'-':>14}{'-':>14}{'-':>12}{'-':>8}  infeasible, and that is proved"
     if frontier.missing:
-        yield f"NOT COMPLETE: {frontier.missing}" if not frontier.requested else f"note: {frontier.missing}"
+        yield f"NOT COMPLETE: {frontier.missing}"
     points = max(1, len(frontier.points))
     per_point = 1000 * frontier.wall_s / points
     yield f"proof: {frontier.backend}, {frontier.solves} solves, {frontier.wall_s:.3f} s ({per_point:.2f} ms a point)"
@@ -183,7 +186,8 @@ def frontier_line(point: FrontierPoint) -> str:
     d = point.deployment
     parts = [f"{a.role} {number(a.replicas)}x[{a.engine.curve.partition.label} b{a.batch}]" for a in d.assignments]
     user, per_gpu = number(point.tokens_per_s_per_user), number(d.tokens_per_s_per_gpu)
-    rates = f"{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}"
+    asked = "" if point.requested is None else f"{number(point.requested):>9}"
+    rates = f"{asked}{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}"
     return f"{rates}  {point.mode:<14}{' '.join(parts)}"
 
 

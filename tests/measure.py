@@ -88,14 +88,20 @@ def claimed(word: str, formulation: str, instance: Any, candidates: Candidates, 
     record = claim.records[0]
     gap = record.get("bound")
     note = f"bound {gap}" if gap is not None else "no bound"
-    print(f"    {word:<24}{shown(spent, record['status'] == 'optimal', None)}  {'' if record['status'] == 'optimal' else note}")
+    print(
+        f"    {word:<24}{shown(spent, record['status'] == 'optimal', None)}  {'' if record['status'] == 'optimal' else note}"
+    )
 
 
 def shown(spent: float, closed: bool, staged: Any) -> str:
     """Milliseconds, or the limit with the gap that was left."""
     if closed:
         return f"{spent:10.1f}"
-    gap = "" if staged is None or not staged.value or staged.bound is None else f" gap {float(staged.bound / staged.value - 1):.2e}"
+    gap = (
+        ""
+        if staged is None or not staged.value or staged.bound is None
+        else f" gap {float(staged.bound / staged.value - 1):.2e}"
+    )
     return f"> {1000 * LIMIT_S:.0f}{gap}"
 
 
@@ -131,7 +137,9 @@ def start_up() -> None:
 def main() -> None:
     """Prints everything."""
     print(f"{platform.platform()}, Python {platform.python_version()}, {platform.processor() or platform.machine()}")
-    print("whole frontier after start-up (curves read, points evaluated), first stage and fewest GPUs proved at each point")
+    print(
+        "whole frontier after start-up (curves read, points evaluated), first stage and fewest GPUs proved at each point"
+    )
     for name in NAMES:
         frontiers(name)
         frontiers(f"{name}-interpolated")
