@@ -37,6 +37,9 @@ MASKS = (
 )
 """What may differ from run to run or from one OR-Tools to the next: times, number of solves, versions, model hashes."""
 
+PLAIN = {"min": "Lower end, included", "max": "Upper end, included", "(a name)": "Keys are roles, or names of workloads"}
+"""Words for keys that the schema leaves without."""
+
 Json = dict[str, Any]
 
 
@@ -101,7 +104,7 @@ def run(page: Path) -> Iterator[Shown]:
     """Runs a page in a fresh folder."""
     with tempfile.TemporaryDirectory() as folder:
         found = blocks(page.read_text("utf-8"))
-        for block, after in zip(found, [*found[1:], None], strict=True):
+        for block, after in zip(found, [*found[1:], None], strict=False):
             if block.file:
                 Path(folder, block.file).write_text("\n".join(block.lines) + "\n", "utf-8")
             if block.language == "console":
@@ -169,7 +172,7 @@ class _Keys:
             inner += [(p, part) for p, part in objects if _shape(part) not in self.described]
             for p, part in objects:
                 self.described.setdefault(_shape(part), p)
-            rows.append(f"| `{name}` | {self._type(item)} | {required} | {_meaning(item)} |")
+            rows.append(f"| `{name}` | {self._type(item)} | {required} | {_meaning(name, item)} |")
         if rows:
             yield "| key | value | default | meaning |\n|---|---|---|---|"
             yield from rows
@@ -181,7 +184,8 @@ class _Keys:
         if "x-later" in node and "type" not in node:
             return "refused"
         if "oneOf" in node:
-            return " or ".join(self._type(option) for option in node["oneOf"])
+            words = [self._type(option) for option in node["oneOf"]]
+            return " or ".join("a list of them" if word == f"list of {words[0]}" else word for word in words)
         names = node["type"] if isinstance(node["type"], list) else [node["type"]]
         return " or ".join(self._named(name, node) for name in names)
 
@@ -225,17 +229,19 @@ def _shape(node: Any) -> str:
 
 def _range(node: Json) -> str:
     low, above, high = node.get("minimum"), node.get("exclusiveMinimum"), node.get("maximum")
-    parts = [f"at least {low:,}"] if low is not None else [f"above {above:,}"] if above is not None else []
-    parts += [f"at most {high:,}"] if high is not None else []
-    return f", {', '.join(parts)}" if parts else ""
+    if low is not None and high is not None:
+        return f" ({low:,} to {high:,})"
+    if above is not None and high is not None:
+        return f" (above {above:,}, to {high:,})"
+    return ""
 
 
 def _default(node: Json) -> str:
     return f"`{json.dumps(node['default'])}`" if "default" in node else ""
 
 
-def _meaning(node: Json) -> str:
-    text = node.get("description", "")
+def _meaning(name: str, node: Json) -> str:
+    text = node.get("description", PLAIN.get(name, ""))
     later = node.get("x-later") or next((o["properties"]["kind"].get("x-later") for o in _kinds(node)), None)
     if later:
         text += f". **Refused in this version**{'' if 'x-later' in node else ' (silicon)'}: {later}"

@@ -171,7 +171,7 @@ def _row(point: FrontierPoint) -> list[object]:
     d = point.deployment
 
     def text(value: Fraction | int | None) -> object:
-        return "" if value is None else float(value)
+        return "" if value is None else value if isinstance(value, int) else float(value)
 
     parts = [f"{a.role} {a.replicas} x {a.engine.curve.partition.label} batch {a.batch}" for a in d.assignments]
     interactivity = text(point.tokens_per_s_per_user)

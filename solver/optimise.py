@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
@@ -105,9 +106,19 @@ class Search:
     second
         Another such back end, or the same one differently set, that must agree before infeasibility counts as proved;
         None to trust the first.
+    sides
+        Combinations of limiting roles that earlier searches met; their rows are added from the start, and new ones
+        are noted.
     """
 
-    def __init__(self, model: PlanModel, backend: Backend, clock: Clock, second: Backend | None = None) -> None:
+    def __init__(
+        self,
+        model: PlanModel,
+        backend: Backend,
+        clock: Clock,
+        second: Backend | None = None,
+        sides: set[Sides] | None = None,
+    ) -> None:
         self.model = model
         self.backend = backend
         self.clock = clock
@@ -115,7 +126,8 @@ class Search:
         self.floors: list[Floor] = []
         self._rows = 0
         self._known: set[tuple[int, Sides]] = set()
-        self._sides = all_sides(model.instance)
+        self._sides = set() if sides is None else sides
+        self._sides.update(all_sides(model.instance))
         for workload in model.instance.workloads:
             if workload.requests_per_s is not None:
                 self.require(Floor(demand_of(model.instance, workload), workload.requests_per_s))
@@ -124,7 +136,7 @@ class Search:
         """Adds a requirement that every further deployment meets."""
         self.floors.append(floor)
         unlimited: Sides = tuple((workload.name, None) for workload in self.model.instance.workloads)
-        for sides in self._sides if floor.measure.weights else [unlimited]:
+        for sides in sorted(self._sides, key=repr) if floor.measure.weights else [unlimited]:
             self._add_row(len(self.floors) - 1, sides)
 
     def maximise(self, measure: Measure, start: Deployment | None = None) -> Optimum:
@@ -185,28 +197,28 @@ class Search:
         self.model.maximise(measure.objective(self.model))
         return self._solve()[0]
 
-    def most_replicas(self, index: int) -> tuple[int, Deployment]:
+    def lexicographic(self, indices: Sequence[int]) -> Deployment:
         """
-        Fixes a unit at the most replicas that the requirements allow, and returns them with a deployment.
+        Fixes units at the lexicographically largest replicas that the requirements allow; returns a deployment.
 
         Raises
         ------
         Stopped
             When a limit came before the proof.
         """
-        unit = self.model.draft.units[index]
-        self.model.maximise(total([unit.replicas]))
+        units = [self.model.draft.units[index] for index in indices]
+        terms, weight = [], 1
+        for unit in reversed(units):
+            terms.append(weight * unit.replicas)
+            weight *= unit.most + 1
+        self.model.maximise(total(terms))
         deployment, answer = self._solve()
         if deployment is None or answer.values is None or answer.status != "optimal":
             raise Stopped
-        most = int(answer.values[unit.replicas.name])
-        self.fix(index, most)
-        return most, deployment
-
-    def fix(self, index: int, replicas: int) -> None:
-        """Fixes the replicas of a unit."""
-        variable = self.model.draft.units[index].replicas
-        variable.lowBound = variable.upBound = replicas
+        for unit in units:
+            replicas = int(answer.values[unit.replicas.name])
+            unit.replicas.lowBound = unit.replicas.upBound = replicas
+        return deployment
 
     def find(self) -> Optimum:
         """Any deployment that meets the requirements, or the proof that there is none."""
@@ -247,6 +259,8 @@ class Search:
         for index, floor in enumerate(self.floors):
             if not floor.holds(deployment):
                 sides = bottlenecks(deployment)
+                if floor.measure.weights:
+                    self._sides.add(sides)
                 if not self._add_row(index, sides):
                     self._exclude(deployment, floor, sides)
                 return True

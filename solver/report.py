@@ -161,7 +161,8 @@ def cost_model_lines(engines: EngineSet) -> Iterator[str]:
     worst = f"; curves fitted one-sidedly, at most {float(fit):.2%} worse than the samples" if fit else ""
     yield f"its error: {engines.known_error}{worst}"
     for note in engines.notes:
-        yield f"note: {note}"
+        if note != engines.known_error:
+            yield f"note: {note}"
 
 
 def frontier_lines(frontier: Frontier) -> Iterator[str]:

@@ -12,8 +12,12 @@ from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.points import build_points
 from solver.instance import Instance
-from solver.measure import Floor, Measure, fewest_gpus, least_cost, throughput, tokens
+from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, throughput, tokens
 from solver.optimise import Clock, Optimum, Search, Stopped
+
+
+LARGEST_RANK = 2**30
+"""Plans that one solve ranks by canonical order; larger weights slow the search."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Stages:
         self.clock = clock
         self.must_serve = must_serve
         self.second = second
+        self._sides: set[Sides] = set()
 
     def run(self, limits: Limits = NO_LIMITS, *, last: str = "canonical", start: Deployment | None = None) -> Staged:
         """
@@ -130,7 +135,7 @@ class Stages:
 
     def search(self, columns: tuple[Column, ...], floors: list[Floor], second: Backend | None = None) -> Search:
         """A search over fresh rows; ``second`` must agree on what is infeasible, where given."""
-        search = Search(self.build(columns), self.backend, self.clock, second)
+        search = Search(self.build(columns), self.backend, self.clock, second, self._sides)
         for floor in floors:
             search.require(floor)
         return search
@@ -260,11 +265,22 @@ class Stages:
         """Of equal plans the one with the most replicas of the first column, then of the second, and so on."""
         columns = self.candidates.columns(limits)
         search = self.search(columns, floors)
-        left = Fraction(best.gpus_used)
-        for index, column in enumerate(columns):
-            if left >= column.gpus and column.most:
-                replicas, best = search.most_replicas(index)
-                left -= replicas * column.gpus
-            else:
-                search.fix(index, 0)
+        for indices in _chunks([column.most for column in columns]):
+            best = search.lexicographic(indices)
+            known = {(columns[i].engine.index, columns[i].batch) for i in range(indices[-1] + 1)}
+            if all((a.engine.index, a.batch) in known for a in best.assignments):
+                break  # all GPUs stand in the columns settled; more replicas elsewhere would be more GPUs
         return best
+
+
+def _chunks(most: list[int]) -> list[list[int]]:
+    """Positions in runs whose replica vectors can be numbered with 30 bits."""
+    chunks: list[list[int]] = []
+    size = LARGEST_RANK
+    for index, bound in enumerate(most):
+        size *= bound + 1
+        if size > LARGEST_RANK:
+            chunks.append([])
+            size = bound + 1
+        chunks[-1].append(index)
+    return chunks
