@@ -23,7 +23,9 @@ class Fault:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
+        """One line, whatever characters the input held."""
+        line = f"{self.where}: {self.text}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class InputError(Exception):

@@ -24,7 +24,7 @@ IDENTITY = ("system", "backend", "backend_version", "model", "precision", "phase
 """The columns that, with chunk_tokens, isl and osl, name one engine."""
 
 MOST_FAULTS = 20
-_INTEGER = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"[1-9][0-9]{0,8}")
 _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,15})?(?:[eE][+-]?[0-9]{1,2})?")
 
 
@@ -62,7 +62,12 @@ def read_table(path: Path) -> Table:
     InputError
         When the file cannot be read, or a cell is wrong; at most 20 faults are listed and the rest counted.
     """
-    lines = list(csv.reader(io.StringIO(_text(path), newline=""), strict=False))
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=False)
+    try:
+        lines = list(reader)
+    except csv.Error as error:
+        where = f"{path}:{reader.line_num}"
+        raise InputError([Fault(where, f"not a table of comma-separated values: {error}")]) from None
     if not lines:
         raise InputError([Fault(str(path), "the file is empty; expected a header line and one row a point")])
     header, rows = lines[0], lines[1:]
@@ -134,7 +139,7 @@ def _shorten(faults: list[Fault]) -> list[Fault]:
 
 
 def _is_count(cell: str) -> bool:
-    return bool(_INTEGER.fullmatch(cell)) and int(cell) >= 1
+    return bool(_INTEGER.fullmatch(cell))
 
 
 def _is_positive(cell: str) -> bool:

@@ -132,7 +132,7 @@ def _ran(command: list[str], folder: str) -> tuple[str, ...]:
     done = subprocess.run(
         command, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    return tuple(done.stdout.rstrip("\n").splitlines())
+    return tuple(done.stdout.strip("\n").splitlines())
 
 
 def refreshed(page: Path) -> str:

@@ -107,6 +107,8 @@ def _scalar(value: Json, schema: dict[str, Json]) -> str | None:
         return f"got {shown(value)}, must be {' or '.join(map(str, schema['enum']))}"
     if isinstance(value, str) and len(value) < schema.get("minLength", 0):
         return "got an empty text, must not be empty"
+    if isinstance(value, str) and not value.isprintable():
+        return f"got {shown(value)}, must be text of printable characters"
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return _number(value, schema)
     return None
