@@ -1,7 +1,7 @@
 """
 Keeps the pages true: writes the table of keys in ``instance-format.md`` from the schema, and what commands print.
 
-``python docs/generate.py`` rewrites the pages; ``tests/test_docs.py`` fails where one is stale. In every page, in order:
+``python docs/generate.py`` rewrites the pages; ``tests/test_docs.py`` fails where one is stale. In a page, in order:
 
 * a block with ``<!-- file: NAME -->`` above it is written to NAME in the folder of the page's run;
 * a ``console`` block is run: lines that start with ``$ `` are commands, the others are what they print (a line ``...``
@@ -37,7 +37,7 @@ MASKS = (
 )
 """What may differ from run to run or from one OR-Tools to the next: times, number of solves, versions, model hashes."""
 
-PLAIN = {"min": "Lower end, included", "max": "Upper end, included", "(a name)": "Keys are roles, or names of workloads"}
+PLAIN = {"min": "Lower end, included", "max": "Upper end, included", "(a name)": "A role, or the name of a workload"}
 """Words for keys that the schema leaves without."""
 
 Json = dict[str, Any]

@@ -1,7 +1,7 @@
 """
 Fine grid against coarse grid with exact rows, at limits spread over the TPOTs of an instance.
 
-``python docs/measure_grid.py [--limit S] [NAME ...]`` prints, per instance, the median and the longest time of the first
+``python docs/measure_grid.py [--limit S] [NAME ...]`` prints, per instance, median and longest time of the first
 stage: CP-SAT on the finest grid that 64 bits hold, and the walk of ``solver/optimise.py``. The first proves less than
 the second: its optimum is that of the rounded model.
 """
@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--limit", type=float, default=10.0, help="seconds a solve on the fine grid")
     chosen = parser.parse_args()
-    print(f"{'instance':<34}{'limits':>7}{'fine median':>13}{'longest':>10}{'open':>6}{'exact median':>14}{'longest':>10}")
+    head = f"{'instance':<34}{'limits':>7}{'fine median':>13}{'longest':>10}{'open':>6}"
+    print(f"{head}{'exact median':>14}{'longest':>10}")
     for name in chosen.names:
         fine, walk, still_open = times(name, chosen.limit)
         head = f"{name:<34}{len(fine):>7}{statistics.median(fine):>11.3f} s{max(fine):>8.3f} s{still_open:>6}"

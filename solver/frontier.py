@@ -244,10 +244,7 @@ class Sweep:
                 break
             point = self._point(staged, limit, None)
             if pending is not None and (point is None or point.value != pending.value):
-                finished = self._finish(pending)
-                kept.append(finished)
-                if progress is not None:
-                    progress(finished)
+                self._keep(pending, kept, progress)
             pending = point
             if point is None or point.tpot_ms is None:
                 break
@@ -255,8 +252,13 @@ class Sweep:
             if limit is None:
                 limit = point.tpot_ms / 2
         if pending is not None and pending.tpot_ms is None:
-            kept.append(self._finish(pending))
+            self._keep(pending, kept, progress)
         return self._frontier(kept, missing, False, started)
+
+    def _keep(self, point: FrontierPoint, kept: list[FrontierPoint], progress: Progress | None) -> None:
+        kept.append(self._finish(point))
+        if progress is not None:
+            progress(kept[-1])
 
     def at(self, interactivities: Sequence[Fraction], progress: Progress | None = None) -> Frontier:
         """
@@ -276,10 +278,7 @@ class Sweep:
             if point is None:
                 infeasible.append(requested)
             else:
-                finished = self._finish(point)
-                points.append(finished)
-                if progress is not None:
-                    progress(finished)
+                self._keep(point, points, progress)
         found = self._frontier(points, missing, True, started)
         return replace(found, infeasible=tuple(infeasible))
 
@@ -328,7 +327,7 @@ class Sweep:
         """The later stages; on the frontier at the point's own TPOT, where the objective stays what it is."""
         if self.instance.is_unlimited:
             return point
-        limit = point.limit_ms if point.requested is not None else point.tpot_ms
+        limit = point.limit_ms if point.requested is not None or point.tpot_ms is None else point.tpot_ms
         staged = self.stages.refine(point.deployment, point.value, self._limits(limit))
         return replace(point, deployment=staged, tpot_ms=self._tpot(staged))
 

@@ -15,7 +15,6 @@ from solver.instance import Instance
 from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, throughput, tokens
 from solver.optimise import Clock, Optimum, Search, Stopped
 
-
 LARGEST_RANK = 2**30
 """Plans that one solve ranks by canonical order; larger weights slow the search."""
 
