@@ -95,7 +95,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     stages = Stages(instance, candidates, CpSat(), clock, second=CpSat(presolve=True))
     staged = stages.run(last="canonical" if options.tiebreak else "objective", start=start)
     reasons = reasons_for(stages, model) if staged.objective.verdict == "infeasible" else ()
-    run = _run(options, first, claim, staged, candidates, engines, clock, started)
+    run = _run(options, first, claim, staged, stages, engines, started)
     return judged(instance, engines, staged, run, reasons)
 
 
@@ -104,11 +104,11 @@ def _run(
     first: Backend,
     claim: Claim,
     staged: Staged,
-    candidates: Candidates,
+    stages: Stages,
     engines: EngineSet,
-    clock: Clock,
     started: float,
 ) -> Run:
+    table = stages.candidates.table
     return Run(
         backend=first.name,
         backend_version=first.version(),
@@ -116,11 +116,13 @@ def _run(
         dominance=options.dominance,
         tiebreak=options.tiebreak,
         parameters=parameters(options.controls),
-        points=len(candidates.table),
+        points=len(table),
         columns=staged.columns,
-        dropped={**engines.dropped, **candidates.table.dropped},
-        solves=clock.solves,
+        dropped={**engines.dropped, **table.dropped},
+        solves=stages.clock.solves,
         wall_s=round(time.perf_counter() - started, 6),
+        model_hash=staged.objective.model_hash,
+        quantum=float(stages.quantum()),
         claims=claim.as_claims(),
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from costmodels.operating_curve import ROLES, Role
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Workload
@@ -41,6 +42,10 @@ class Run:
         Models solved.
     wall_s
         Wall seconds from instance to answer.
+    model_hash
+        Hash of the model whose optimum or infeasibility is the proof.
+    quantum
+        Step of the flow grid of that model, in requests/s; rows that must be exact do not depend on it.
     claims
         What back ends claimed before the exact step.
     """
@@ -56,6 +61,8 @@ class Run:
     dropped: Mapping[str, int]
     solves: int
     wall_s: float
+    model_hash: str = ""
+    quantum: float | None = None
     claims: tuple[Mapping[str, object], ...] = ()
 
 
@@ -130,6 +137,7 @@ class Result:
                 "fit_error": float(max((e.curve.fit_error for e in self.engines.engines), default=Fraction(0))),
                 "notes": list(self.engines.notes),
             },
+            "planned_utilization": {role: float(share) for role, share in self.instance.serving.utilization.items()},
             "run": _run_dict(self.run),
             "deployment": None if self.deployment is None else deployment_dict(self.deployment),
             "totals": None if self.deployment is None else totals_dict(self.deployment),
@@ -188,9 +196,20 @@ def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]
         "mode": deployment.mode(workload),
         **roles,
         **with_exact(flows),
+        "utilization": {
+            role: float(_passing(deployment, workload, role) / capacity)
+            for role in ROLES
+            if (capacity := deployment.capacity(workload, role))
+        },
         "flow_ratio": float(prefill / decode) if prefill and decode else None,
         "ctx_gen_gpu_ratio": float(Fraction(context) / generation) if context and generation else None,
     }
+
+
+def _passing(deployment: Deployment, workload: Workload, role: Role) -> Fraction:
+    """Requests/s that pass a role: co-located engines are filled first where a cap leaves room."""
+    colocated = min(deployment.capacity(workload, "colocated"), deployment.flow(workload))
+    return colocated if role == "colocated" else deployment.flow(workload) - colocated
 
 
 def _entry(a: Assignment) -> dict[str, Any]:

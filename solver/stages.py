@@ -145,6 +145,11 @@ class Stages:
             self.instance, columns, segments=self.candidates.table.rate_step, must_serve=self.must_serve, coarse=True
         )
 
+    def quantum(self) -> Fraction:
+        """Step of the flow grid of the first model, in requests/s."""
+        scaling = self.build(self.candidates.columns()).scaling
+        return scaling.flow_step / scaling.unit
+
     def _objective(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
         search = self.search(columns, [], self.second)
         match self.instance.objective:
