@@ -17,6 +17,8 @@ from solver.measure import Measure, fewest_gpus, least_cost, throughput
 from solver.optimise import Clock, Stopped
 
 MOST_RATIO_STEPS = 30
+FLOAT_TOLERANCE = 1e-6
+"""Relative tolerance to which claims of float back ends are held."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,32 @@ class Claim:
     deployment: Deployment | None
     records: tuple[Mapping[str, object], ...]
 
-    def as_claims(self) -> tuple[Mapping[str, object], ...]:
-        """For the result file."""
-        return self.records
+    def judged(self, value: Fraction | None, instance: Instance) -> tuple[Mapping[str, object], ...]:
+        """
+        The records for the result file, with ``revoked`` where the proved optimum contradicts the claim.
+
+        Parameters
+        ----------
+        value
+            The objective that was proved, None where the instance is infeasible.
+        instance
+            The instance.
+        """
+        return tuple({**record, "revoked": _contradicted(record, value, instance)} for record in self.records)
+
+
+def _contradicted(record: Mapping[str, object], value: Fraction | None, instance: Instance) -> bool:
+    """Whether a claim of infeasibility, of an optimum or of a bound is wrong, beyond a float's tolerance."""
+    if value is None:
+        return record["status"] in ("optimal", "feasible") and bool(record.get("holds_exactly"))
+    if record["status"] == "infeasible":
+        return True
+    sign = -1 if instance.objective in ("gpus", "cost") else 1
+    room = abs(float(value)) * FLOAT_TOLERANCE
+    bound, objective = record.get("bound"), record.get("objective")
+    below = isinstance(bound, float) and sign * bound < sign * float(value) - room
+    worse = isinstance(objective, float) and sign * objective < sign * float(value) - room
+    return below or (record["status"] == "optimal" and worse)
 
 
 def claim_of(first: Backend, formulation: str, instance: Instance, candidates: Candidates, clock: Clock) -> Claim:
@@ -68,7 +93,7 @@ def claim_of(first: Backend, formulation: str, instance: Instance, candidates: C
         "status": answer.status,
         "raw_status": answer.raw_status,
         "objective": None if value is None else float(value),
-        "bound": None if answer.bound is None else float(answer.bound),
+        "bound": _bound(answer, model, instance),
         "wall_s": round(answer.wall_s, 6),
         "holds_exactly": feasible,
         "model": model.milp.digest(),
@@ -76,6 +101,14 @@ def claim_of(first: Backend, formulation: str, instance: Instance, candidates: C
         "rows": len(model.milp.problem.constraints),
     }
     return Claim(deployment if feasible else None, (record,))
+
+
+def _bound(answer: Answer, model: PlanModel, instance: Instance) -> float | None:
+    """The claimed bound in the unit of the instance's objective; None for ratios, whose models bound a difference."""
+    if answer.bound is None or instance.objective == "throughput_per_gpu":
+        return None
+    bound = answer.bound / model.scaling.unit
+    return float(bound * throughput(instance)[1] if instance.objective == "throughput" else -bound)
 
 
 def _builder(formulation: str, instance: Instance, candidates: Candidates) -> Callable[[], PlanModel]:

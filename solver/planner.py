@@ -28,6 +28,8 @@ from solver.stages import Staged, Stages
 from solver.verdict import judged
 from solver.verifier import verify_frontier
 
+SETTLED = ("optimal", "infeasible")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -123,7 +125,7 @@ def _run(
         wall_s=round(time.perf_counter() - started, 6),
         model_hash=staged.objective.model_hash,
         quantum=float(stages.quantum()),
-        claims=claim.as_claims(),
+        claims=claim.judged(staged.value, stages.instance) if staged.objective.verdict in SETTLED else claim.records,
     )
 
 
