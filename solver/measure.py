@@ -147,15 +147,29 @@ def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint
             if limit[workload.name] is None:
                 constant += measure.weights[workload.name] * (workload.max_requests_per_s or 0)
     terms = []
+    for unit, worth in zip(model.draft.units, net_worth(model, measure, sides), strict=True):
+        if worth:
+            steps = math.ceil(worth * scaling.unit / scaling.step)
+            terms.append(short_up(steps * scaling.step, FLOAT_DIGITS) * unit.replicas)
+    least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
+    return total(terms) >= short_down(least * scaling.step, FLOAT_DIGITS)
+
+
+def net_worth(model: PlanModel, measure: Measure, sides: Sides) -> list[Fraction]:
+    """
+    What a replica of each unit adds to a measure when the given roles limit the flows: gain minus price, exactly.
+
+    Positive: more replicas help. Negative: fewer do; that may be so for a unit that limits a flow, where its rate is
+    worth less than its GPUs cost.
+    """
+    limit = dict(sides)
+    worths = []
     for unit in model.draft.units:
         name = unit.engine.workload.name
-        counts = bool(measure.weights) and unit.role in (limit[name], "colocated") and limit[name] is not None
+        counts = bool(measure.weights) and limit[name] is not None and unit.role in (limit[name], "colocated")
         gain = measure.weights[name] * (unit.rate or 0) if counts else Fraction(0)
         price = (
             measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
         )
-        if gain or price:
-            exact = (gain - price) * scaling.unit
-            terms.append(short_up(math.ceil(exact / scaling.step) * scaling.step, FLOAT_DIGITS) * unit.replicas)
-    least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
-    return total(terms) >= short_down(least * scaling.step, FLOAT_DIGITS)
+        worths.append(gain - price)
+    return worths

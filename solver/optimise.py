@@ -14,7 +14,7 @@ from solver.backends.base import Answer, Backend, Controls
 from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.unit import total
-from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row
+from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row, net_worth
 
 Verdict = Literal["optimal", "feasible", "infeasible", "unknown"]
 
@@ -279,16 +279,10 @@ class Search:
         self.model.draft.add(f"E_{kind}{self._rows}", row)
 
     def _exclude(self, deployment: Deployment, floor: Floor, sides: Sides) -> None:
-        """Some unit that limits a flow must grow, or GPUs that cost must shrink."""
-        limit = dict(sides)
-        grow, shrink = [], []
-        for index, unit in enumerate(self.model.draft.units):
-            name = unit.engine.workload.name
-            if floor.measure.weights.get(name) and limit[name] is not None and unit.role in (limit[name], "colocated"):
-                grow.append(index)
-            elif floor.measure.prices.get(unit.engine.pool.name):
-                shrink.append(index)
-        self._move(deployment, grow, shrink)
+        """Some unit that adds to the measure must grow, or one that takes from it shrink."""
+        worths = list(enumerate(net_worth(self.model, floor.measure, sides)))
+        grow = [index for index, worth in worths if worth > 0]
+        self._move(deployment, grow, [index for index, worth in worths if worth < 0])
 
     def _repair_covers(self, deployment: Deployment) -> bool:
         serving = self.model.instance.serving
