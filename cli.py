@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from solver import __version__
+
 if TYPE_CHECKING:
     from solver.planner import Options
 
@@ -57,7 +59,7 @@ def fail(*lines: str) -> NoReturn:
 
 
 @click.group(cls=Guarded, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "--version", package_name="ratematch", prog_name="ratematch")
+@click.version_option(__version__, "--version", prog_name="ratematch")
 @click.option("--debug", is_flag=True, help="Show a traceback for internal errors.")
 @click.pass_context
 def main(ctx: click.Context, debug: bool) -> None:
@@ -224,7 +226,8 @@ def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept:
     from solver.planner import trace
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task, count = bar.add_task("tracing the frontier"), 0
 
         def progress(point: Any) -> None:
@@ -266,7 +269,7 @@ def share_of(text: str) -> Any:
 @click.argument("instance")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
-    "--rebound", is_flag=True, help="Prove the bound again: other formulation or no dominance, other back end."
+    "--rebound", is_flag=True, help="Prove the bound again: all points without dominance, and another back end."
 )
 @click.option("--backend", default="scip", show_default=True, help="The other back end of --rebound.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")

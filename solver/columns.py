@@ -138,11 +138,11 @@ class Candidates:
         """
         The same replicas, each at the best point of its footprint within the limits; None where one has none left.
 
-        GPUs, stage groups and partners stay, so the deployment stays feasible unless a demand or an end-to-end limit
-        breaks; those are left to the caller to check, and instances that have them get None.
+        GPUs, stage groups and partners stay, so what can break is a demand, which is checked; instances in which a plan
+        may mix engines, or in which end-to-end limits or ``decode_covers`` couple points, get None.
         """
         serving = self.instance.serving
-        coupled = any(w.e2el_ms is not None or w.requests_per_s is not None for w in self.instance.workloads)
+        coupled = any(workload.e2el_ms is not None for workload in self.instance.workloads)
         if coupled or serving.decode_covers or serving.engines_per_role != 1:
             return None
         chosen = []
@@ -153,7 +153,9 @@ class Candidates:
                 return None
             engine = self.table.engines[self.table.engine[points[-1]]]
             chosen.append((engine, int(self.table.batch[points[-1]]), int(a.replicas)))
-        return Deployment.of(self.instance, chosen)
+        found = Deployment.of(self.instance, chosen)
+        demands = ((w, w.requests_per_s) for w in self.instance.workloads if w.requests_per_s is not None)
+        return found if all(found.flow(workload) >= demand for workload, demand in demands) else None
 
     def _canonical(self, engine: Engine, point: int) -> tuple[object, ...]:
         table, partition = self.table, engine.curve.partition

@@ -168,8 +168,6 @@ def net_worth(model: PlanModel, measure: Measure, sides: Sides) -> list[Fraction
         name = unit.engine.workload.name
         counts = bool(measure.weights) and limit[name] is not None and unit.role in (limit[name], "colocated")
         gain = measure.weights[name] * (unit.rate or 0) if counts else Fraction(0)
-        price = (
-            measure.prices[unit.engine.pool.name] * unit.engine.curve.partition.gpus if measure.prices else Fraction(0)
-        )
+        price = measure.prices.get(unit.engine.pool.name, Fraction(0)) * unit.engine.curve.partition.gpus
         worths.append(gain - price)
     return worths

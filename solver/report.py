@@ -159,7 +159,7 @@ def cost_model_lines(engines: EngineSet) -> Iterator[str]:
     yield f"cost model: {engines.cost_model}"
     fit = max((engine.curve.fit_error for engine in engines.engines), default=Fraction(0))
     worst = f"; curves fitted one-sidedly, at most {float(fit):.2%} worse than the samples" if fit else ""
-    yield f"its error: {engines.known_error}{worst}"
+    yield f"its error: {engines.known_error.rstrip('.')}{worst}"
     for note in engines.notes:
         if note != engines.known_error:
             yield f"note: {note}"
@@ -169,7 +169,9 @@ def frontier_lines(frontier: Frontier) -> Iterator[str]:
     """A frontier as a table."""
     yield f"{frontier.instance.name}: {len(frontier.points)} points, each proved optimal and verified exactly"
     asked = f"{'asked':>9}" if frontier.requested else ""
-    yield f"{asked}{'tokens/s/user':>14}{'tokens/s/GPU':>14}{'requests/s':>12}{'GPUs':>8}  {'mode':<14}deployment"
+    cost = f"{'USD/hour':>12}" if frontier.instance.objective == "cost" else ""
+    numbers = f"{'tokens/s/user':>14}{'tokens/s/GPU':>14}{'requests/s':>12}{'GPUs':>8}{cost}"
+    yield f"{asked}{numbers}  {'mode':<14}deployment"
     for point in frontier.points:
         yield frontier_line(point)
     for value in frontier.infeasible:
@@ -189,6 +191,7 @@ def frontier_line(point: FrontierPoint) -> str:
     user, per_gpu = number(point.tokens_per_s_per_user), number(d.tokens_per_s_per_gpu)
     asked = "" if point.requested is None else f"{number(point.requested):>9}"
     rates = f"{asked}{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}"
+    rates += f"{number(point.value):>12}" if d.instance.objective == "cost" else ""
     return f"{rates}  {point.mode:<14}{' '.join(parts)}"
 
 

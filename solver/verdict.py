@@ -48,7 +48,8 @@ def verified(result: Result) -> Result:
 
 def _proof(staged: Staged, run: Run) -> str:
     if staged.objective.verdict not in ("optimal", "infeasible"):
-        return "not proved: a limit or an interrupt came first"
+        stopped = "the gap asked for was reached" if run.parameters.get("gap") else "a limit or an interrupt came first"
+        return f"not proved: {stopped}"
     if staged.objective.model_hash == "limit":
         return "bound proved by comparing all pairs of points in rational arithmetic"
     what = "infeasibility" if staged.objective.verdict == "infeasible" else "bound"
