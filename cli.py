@@ -116,7 +116,7 @@ def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) 
         dominance=not run["no_dominance"],
         tiebreak=not no_tiebreak,
         controls=chosen,
-        hint=read_json(hint) if hint else None,
+        hint=read_json(hint) or {} if hint else None,
     )
     return options, lines
 

@@ -73,6 +73,7 @@ class CurveTables:
                 tables.append(read_table(path))
             except InputError as error:
                 faults += error.faults
+        faults = faults or _shared_engines(tables)
         if faults:
             raise InputError(faults)
         return cls(tuple(tables), interpolate)
@@ -116,6 +117,20 @@ class CurveTables:
 
 
 _Key = tuple[str, ...]
+
+
+def _shared_engines(tables: list[Table]) -> list[Fault]:
+    """An engine whose rows stand in two tables has two curves, and no one could say which was meant."""
+    owner: dict[_Key, Table] = {}
+    faults: dict[tuple[Path, Path], Fault] = {}
+    for table in tables if len(tables) > 1 else ():
+        columns = (table.columns[name] for name in (*IDENTITY, "chunk_tokens", "isl", "osl"))
+        for key in set(zip(*columns, strict=True)):
+            other = owner.setdefault(key, table)
+            if other is not table:
+                text = f"holds an engine that {other.path} holds too ({' '.join(key[:6])}); keep its rows in one table"
+                faults.setdefault((table.path, other.path), Fault(str(table.path), text))
+    return list(faults.values())
 
 
 def _engines(table: Table, query: CurveQuery, dropped: Counter[str]) -> dict[_Key, list[int]]:

@@ -70,6 +70,10 @@ def read_table(path: Path) -> Table:
         raise InputError([Fault(where, f"not a table of comma-separated values: {error}")]) from None
     if not lines:
         raise InputError([Fault(str(path), "the file is empty; expected a header line and one row a point")])
+    while lines and not lines[-1]:
+        lines.pop()  # blank lines at the end
+    if not lines:
+        raise InputError([Fault(str(path), "the file holds blank lines only")])
     header, rows = lines[0], lines[1:]
     _check_header(path, header)
     if not rows:

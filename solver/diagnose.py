@@ -77,7 +77,8 @@ def reasons_for(stages: Stages, model: CostModel) -> tuple[Mapping[str, object],
     try:
         for reason in _nearest(instance, stages, model):
             found.append(reason.as_dict())  # noqa: PERF401 - what was found before a stop is kept
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt) as stop:
+        stages.clock.stopped(stop)
         found.append({"requirement": "search", "text": "stopped by a limit before every requirement was tried"})
     found += _reachable(instance, model)
     if not any("nearest" in reason for reason in found):

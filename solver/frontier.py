@@ -16,7 +16,7 @@ from solver.deployment import Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Workload
 from solver.limit import limit_at
-from solver.optimise import Clock, Optimum
+from solver.optimise import Clock, Optimum, Stopped
 from solver.result import deployment_dict, exact_text, instance_hash, totals_dict
 from solver.stages import Staged, Stages
 
@@ -213,6 +213,7 @@ class Sweep:
         self.stages = stages
         self.names = tuple(workloads) or tuple(w.name for w in instance.workloads)
         self.allow_unserved = allow_unserved
+        self._limit: Fraction | None = None
         stages.must_serve = not allow_unserved
 
     def trace(self, progress: Progress | None = None, min_step: Fraction = Fraction(0)) -> Frontier:
@@ -232,28 +233,30 @@ class Sweep:
             interactivity of a kept point that is no worse in the objective.
         """
         started = time.perf_counter()
-        levels = self.candidates.tpot_levels()
         kept: list[FrontierPoint] = []
         missing = ""
+        self._limit = None
+        try:
+            self._trace(kept, progress, min_step)
+        except (Stopped, KeyboardInterrupt) as reason:
+            self.stages.clock.stopped(reason)
+            missing = self._missing(self._limit)
+        return self._frontier(kept, missing, False, started)
+
+    def _trace(self, kept: list[FrontierPoint], progress: Progress | None, min_step: Fraction) -> None:
+        """The loop of :meth:`trace`; raises Stopped where a limit or an interrupt came first."""
+        levels = self.candidates.tpot_levels()
         pending: FrontierPoint | None = None
-        limit: Fraction | None = None
         while True:
-            staged = self._at(limit, pending)
-            if staged.objective.verdict not in ("optimal", "infeasible"):
-                missing = self._missing(limit)
-                break
-            point = self._point(staged, limit, None)
+            point = self._point(self._proved(self._limit, pending), self._limit, None)
             if pending is not None and (point is None or point.value != pending.value):
                 self._keep(pending, kept, progress)
             pending = point
             if point is None or point.tpot_ms is None:
                 break
-            limit = _next(levels, point.tpot_ms, min_step)
-            if limit is None:
-                limit = point.tpot_ms / 2
-        if pending is not None and pending.tpot_ms is None:
+            self._limit = _next(levels, point.tpot_ms, min_step) or point.tpot_ms / 2
+        if pending is not None:
             self._keep(pending, kept, progress)
-        return self._frontier(kept, missing, False, started)
 
     def _keep(self, point: FrontierPoint, kept: list[FrontierPoint], progress: Progress | None) -> None:
         kept.append(self._finish(point))
@@ -268,17 +271,17 @@ class Sweep:
         points: list[FrontierPoint] = []
         infeasible: list[Fraction] = []
         missing = ""
-        for requested in interactivities:
-            limit = 1000 / requested
-            staged = self._at(limit, None)
-            if staged.objective.verdict not in ("optimal", "infeasible"):
-                missing = self._missing(limit)
-                break
-            point = self._point(staged, limit, requested)
-            if point is None:
-                infeasible.append(requested)
-            else:
-                self._keep(point, points, progress)
+        try:
+            for requested in interactivities:
+                self._limit = 1000 / requested
+                point = self._point(self._proved(self._limit, None), self._limit, requested)
+                if point is None:
+                    infeasible.append(requested)
+                else:
+                    self._keep(point, points, progress)
+        except (Stopped, KeyboardInterrupt) as reason:
+            self.stages.clock.stopped(reason)
+            missing = self._missing(self._limit)
         found = self._frontier(points, missing, True, started)
         return replace(found, infeasible=tuple(infeasible))
 
@@ -302,6 +305,20 @@ class Sweep:
 
     def _limits(self, limit: Fraction | None) -> Limits:
         return Limits({} if limit is None else dict.fromkeys(self.names, limit), {})
+
+    def _proved(self, limit: Fraction | None, before: FrontierPoint | None) -> Staged:
+        """
+        The outcome at a limit, proved.
+
+        Raises
+        ------
+        Stopped
+            When a limit or an interrupt came first.
+        """
+        staged = self._at(limit, before)
+        if staged.objective.verdict not in ("optimal", "infeasible") or self.stages.clock.interrupted:
+            raise Stopped
+        return staged
 
     def _at(self, limit: Fraction | None, before: FrontierPoint | None) -> Staged:
         if self.instance.is_unlimited:

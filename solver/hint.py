@@ -28,10 +28,9 @@ def hinted(document: Mapping[str, Any] | None, instance: Instance, engines: Engi
     """
     if document is None:
         return None
-    if document.get("format") != "disagg-result":
-        raise InputError(
-            [Fault("$.format", f"got {document.get('format')!r}, must be disagg-result (a hint is a result file)")]
-        )
+    kind = document.get("format") if isinstance(document, Mapping) else document
+    if kind != "disagg-result":
+        raise InputError([Fault("$.format", f"got {kind!r}, must be disagg-result (a hint is a result file)")])
     deployment = deployment_from(document, instance, engines)
     return deployment if deployment is not None and holds(deployment, engines) else None
 

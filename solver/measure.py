@@ -46,15 +46,16 @@ class Measure:
 
     def objective(self, model: PlanModel) -> pulp.LpAffineExpression:
         """The measure over the model's flow variables, in model units, rounded up."""
-        unit, step = model.scaling.unit, model.scaling.flow_step
+        unit, step = model.scaling.unit, model.scaling.flow_step / 1000
         gain = total(
             number(self.weights[name]) * flow for name, flow in model.draft.flow.items() if self.weights.get(name)
         )
         terms = []
         for item in model.draft.units if self.prices else ():
             price = self.prices[item.engine.pool.name] * item.engine.curve.partition.gpus * unit
-            coarse = math.floor(price / step) * step if self.weights else price
-            terms.append(short_down(coarse) * item.replicas)
+            is_coarse = bool(self.weights) and model.scaling.flow_step > model.scaling.step
+            rounded = math.floor(price / step) * step if is_coarse else price
+            terms.append(short_down(rounded) * item.replicas)
         return gain - total(terms)
 
 

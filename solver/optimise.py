@@ -58,6 +58,10 @@ class Clock:
             raise Stopped
         return replace(self.controls, time_limit_s=left)
 
+    def stopped(self, reason: BaseException) -> None:
+        """Notes why a search ended early: after an interrupt nothing further is solved."""
+        self.interrupted |= isinstance(reason, KeyboardInterrupt)
+
 
 @dataclass(frozen=True)
 class Optimum:
@@ -179,7 +183,8 @@ class Search:
                 if better is None:
                     return self._proved(best, measure)
                 best = better
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt) as reason:
+            self.clock.stopped(reason)
             value = None if best is None else measure.of(best)
             return Optimum("unknown" if best is None else "feasible", best, value, bound, self.model.milp.digest())
 
@@ -225,7 +230,8 @@ class Search:
         try:
             self.model.maximise(total([]))
             found, _ = self._solve()
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt) as reason:
+            self.clock.stopped(reason)
             return Optimum("unknown", None, None, None, self.model.milp.digest())
         return Optimum("infeasible" if found is None else "feasible", found, None, None, self.model.milp.digest())
 

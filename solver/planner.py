@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from costmodels.errors import Fault, InputError
 from solver.backends.base import Backend, Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend
@@ -174,11 +175,15 @@ def trace(
     instance = what if isinstance(what, Instance) else read_instance(Path(what))
     folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
     swept(instance, workloads)
+    if instance.is_unlimited and len(instance.workloads) > 1:
+        text = (
+            'a frontier with "unlimited" GPUs takes one workload: the others vanish in the limit; give numbers of GPUs'
+        )
+        raise InputError([Fault("$.workloads", text)])
     if any(interactivity <= 0 for interactivity in at):
         raise ValueError("interactivities must be positive numbers of tokens/s/user")
     engines = engines_of(instance, cost_model_of(instance, folder))
     candidates = Candidates(instance, engines, points_of(instance, engines), options.dominance)
     sweep = sweep_of(instance, engines, candidates, Clock(options.controls), workloads, allow_unserved)
     frontier = sweep.at(at, progress) if at else sweep.trace(progress, min_step)
-    faults = verify_frontier(instance, engines, frontier.as_dict()).faults if not at else ()
-    return replace(frontier, faults=faults)
+    return replace(frontier, faults=verify_frontier(instance, engines, frontier.as_dict()).faults)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from costmodels.errors import Fault, InputError
 from costmodels.operating_curve import ROLES, Role
 from solver.instance import Budget, CostModelSpec, Instance, Pattern, Pool, Serving, Workload
-from solver.schema import faults_of, instance_schema
+from solver.schema import NotANumber, Object, faults_of, instance_schema
 
 Json = Any
+MOST_DIGITS = 1000
+"""Digits beyond which a whole number is not read."""
 
 
 def read_instance(path: Path) -> Instance:
@@ -31,7 +32,7 @@ def read_instance(path: Path) -> Instance:
 
 def read_json(path: Path) -> Json:
     """
-    Reads JSON with decimals kept exact (``Decimal``), duplicate keys and NaN refused.
+    Reads JSON with decimals kept exact (``Decimal``); what is no number, and keys given twice, the schema refuses.
 
     Raises
     ------
@@ -45,25 +46,25 @@ def read_json(path: Path) -> Json:
     except UnicodeDecodeError as error:
         raise InputError([Fault(str(path), f"not UTF-8 text (byte {error.start}); save it as UTF-8")]) from None
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_unique)
+        return json.loads(
+            text, parse_float=_decimal, parse_int=_integer, parse_constant=NotANumber, object_pairs_hook=Object
+        )
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}"
         raise InputError([Fault(place, f"not JSON: {error.msg} at column {error.colno}")]) from None
     except RecursionError:
         raise InputError([Fault(str(path), "nested too deeply to be an instance")]) from None
-    except (ValueError, ArithmeticError) as error:
-        raise InputError([Fault(str(path), f"not JSON: {error}")]) from None
 
 
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON number; write a finite number or null")
+def _decimal(word: str) -> Decimal | NotANumber:
+    try:
+        return Decimal(word)
+    except ArithmeticError:
+        return NotANumber(word)
 
 
-def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if twice:
-        raise ValueError(f"key {twice[0]!r} is given twice in one object; keep one")
-    return dict(pairs)
+def _integer(word: str) -> int | NotANumber:
+    return int(word) if len(word) <= MOST_DIGITS else NotANumber(word)
 
 
 def instance_from(document: Json) -> Instance:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,31 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 _NAMES = {"object": "an object", "array": "a list", "string": "a text", "integer": "a whole number",
           "number": "a number", "boolean": "true or false", "null": "null"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NotANumber:
+    """A word where a number should stand: NaN, Infinity, or more digits than anybody needs."""
+
+    word: str
+
+    def __str__(self) -> str:
+        return self.word
+
+
+class Object(dict[str, Json]):
+    """
+    A JSON object that remembers which keys were given twice.
+
+    Parameters
+    ----------
+    pairs
+        Keys and values as they stand in the file.
+    """
+
+    def __init__(self, pairs: list[tuple[str, Json]]) -> None:
+        super().__init__(pairs)
+        self.twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
 
 
 @cache
@@ -63,7 +90,7 @@ def faults_of(value: Json, schema: dict[str, Json], where: str = "$") -> list[Fa
 
 def shown(value: Json) -> str:
     """A value as an error message shows it: short, on one line."""
-    text = str(value) if isinstance(value, Decimal) else json.dumps(value, default=str)
+    text = str(value) if isinstance(value, (Decimal, NotANumber)) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -79,6 +106,7 @@ def _object(value: dict[str, Json], schema: dict[str, Json], where: str) -> list
         for name in schema["required"]
         if name not in value
     ]
+    faults += [Fault(f"{where}.{name}", "is given twice; keep one") for name in getattr(value, "twice", ())]
     rest = schema["additionalProperties"]
     for name, item in value.items():
         if name in schema["properties"]:
@@ -116,14 +144,16 @@ def _scalar(value: Json, schema: dict[str, Json]) -> str | None:
 
 def _number(value: int | Decimal, schema: dict[str, Json]) -> str | None:
     low, above, high = schema.get("minimum"), schema.get("exclusiveMinimum"), schema.get("maximum")
+    low = None if low is None else Decimal(str(low))
     if low is not None and value < low:
         return f"got {shown(value)}, must be at least {low}"
     if above is not None and value <= above:
         return f"got {shown(value)}, must be greater than {above}"
     if high is not None and value > high:
         return f"got {shown(value)}, must be at most {high}"
-    if isinstance(value, Decimal) and (exponent := value.as_tuple().exponent) and int(exponent) < -18:
-        return f"got {shown(value)}, must have at most 18 decimal places"
+    places = schema.get("x-decimals", 18)
+    if isinstance(value, Decimal) and int(value.normalize().as_tuple().exponent) < -places:
+        return f"got {shown(value)}, must have at most {places} decimal places"
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from solver.backends.base import Backend
+from solver.backends.base import Backend, BackendError
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel
@@ -109,7 +109,7 @@ class Stages:
         if last == "objective":
             return staged
         staged, floors = self._measures(staged, columns, [floor])
-        if last == "gpus" or "gpus" not in staged.proved:
+        if last == "gpus" or "usd" not in staged.proved:
             return staged
         return self._latencies(staged, floors, limits)
 
@@ -134,15 +134,22 @@ class Stages:
 
     def search(self, columns: tuple[Column, ...], floors: list[Floor], second: Backend | None = None) -> Search:
         """A search over fresh rows; ``second`` must agree on what is infeasible, where given."""
-        search = Search(self.build(columns), self.backend, self.clock, second, self._sides)
+        weights = throughput(self.instance)[0].weights.values()
+        reach = max((abs(floor.value) for floor in floors if floor.measure.weights), default=Fraction(0)) / max(weights)
+        search = Search(self.build(columns, reach), self.backend, self.clock, second, self._sides)
         for floor in floors:
             search.require(floor)
         return search
 
-    def build(self, columns: tuple[Column, ...]) -> PlanModel:
-        """The relaxed integer model over the given columns."""
+    def build(self, columns: tuple[Column, ...], reach: Fraction = Fraction(0)) -> PlanModel:
+        """The relaxed integer model over the given columns; ``reach`` as in :func:`build_points`."""
         return build_points(
-            self.instance, columns, segments=self.candidates.table.rate_step, must_serve=self.must_serve, coarse=True
+            self.instance,
+            columns,
+            segments=self.candidates.table.rate_step,
+            must_serve=self.must_serve,
+            coarse=True,
+            reach=reach,
         )
 
     def quantum(self) -> Fraction:
@@ -169,7 +176,7 @@ class Stages:
         weights = throughput(self.instance)[0]
         best = start
         try:
-            best = best or self.search(columns, []).relaxed(weights)
+            best = best or self.search(columns, [], self.second).relaxed(weights)
             if best is None:
                 digest = self.build(columns).milp.digest()
                 return Optimum("infeasible", None, None, None, digest), Floor(weights, Fraction(0))
@@ -186,7 +193,8 @@ class Stages:
                 if proof.deployment is None:
                     raise Stopped
                 best = proof.deployment
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt) as reason:
+            self.clock.stopped(reason)
             verdict = "unknown" if best is None else "feasible"
             return Optimum(verdict, best, None, None, ""), Floor(weights, Fraction(0))  # type: ignore[arg-type]
 
@@ -219,13 +227,20 @@ class Stages:
         ]
         for name, measure, settled in stages:
             if not settled:
-                found = self.search(columns, floors).maximise(measure)
+                found = self._attempted(columns, floors, measure)
                 if found.verdict != "optimal" or found.deployment is None:
                     return staged, floors
                 floors = [*floors, Floor(measure, found.value or Fraction(0))]
                 staged = replace(staged, deployment=found.deployment)
             staged = replace(staged, proved=(*staged.proved, name))
         return staged, floors
+
+    def _attempted(self, columns: tuple[Column, ...], floors: list[Floor], measure: Measure) -> Optimum:
+        """A later stage; a back end that fails on it leaves the earlier ones standing."""
+        try:
+            return self.search(columns, floors).maximise(measure)
+        except BackendError:
+            return Optimum("unknown", None, None, None, "")
 
     def _latencies(self, staged: Staged, floors: list[Floor], limits: Limits) -> Staged:
         """The stages TPOT, TTFT and canonical order."""
@@ -240,7 +255,8 @@ class Stages:
             staged = replace(staged, deployment=deployment, proved=(*staged.proved, "ttft"))
             deployment = self._canonical(deployment, floors, limits)
             return replace(staged, deployment=deployment, proved=(*staged.proved, "canonical"))
-        except (Stopped, KeyboardInterrupt):
+        except (Stopped, BackendError, KeyboardInterrupt) as reason:
+            self.clock.stopped(reason)
             return staged
 
     def _tightest(

@@ -25,6 +25,7 @@ def build_points(
     segments: int = 1,
     must_serve: bool = False,
     coarse: bool = False,
+    reach: Fraction = Fraction(0),
 ) -> PlanModel:
     """
     Builds the model over the given columns.
@@ -42,11 +43,13 @@ def build_points(
     coarse
         Whether flows get a coarse grid, for back ends that know integers only; rows that must be exact are then
         added without flow variables (:mod:`solver.optimise`).
+    reach
+        Largest right side, in requests/s, that such rows will have.
     """
     rates = [column.requests_per_s for column in columns]
     rates += [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
     most = most_flow(instance, columns)
-    together = sum((column.requests_per_s * column.most for column in columns), Fraction(0))
+    together = reach + sum((column.requests_per_s * column.most for column in columns), Fraction(0))
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
     scaling = scaling_for(rates, most, together, max(weights), segments, coarse)
     draft = _draft(instance, columns, scaling, must_serve)

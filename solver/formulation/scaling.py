@@ -15,6 +15,8 @@ WIDEST = 2**59
 """Room for the sum of all terms of a row, in grid steps."""
 FLOAT_DIGITS = 15
 """Decimal digits that a float always keeps: enough for rows that never leave the process."""
+LEAST_DECIMALS = 9
+"""Decimal places of the fine grid where there is room: ratios need them even where all rates are whole."""
 COARSE_STEPS = 20_000
 """Grid steps that a flow has in a coarse model: enough to find the plan, few enough to search quickly."""
 
@@ -114,7 +116,7 @@ def scaling_for(
     units = most * unit
     room = math.floor(math.log10(WIDEST / (max(1, widest) * max(total, most) * unit))) if units else 0
     needed = max((_decimals(rate * unit) for rate in rates), default=0)
-    fine = max(0, min(room, needed))
+    fine = max(0, min(room, max(needed, LEAST_DECIMALS)))
     if not coarse:
         return Scaling(unit, fine, fine)
     return Scaling(unit, fine, min(fine, math.floor(math.log10(COARSE_STEPS / units))) if units else 0)
