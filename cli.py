@@ -152,9 +152,9 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
     if write_model and write_model.suffix not in (".lp", ".mps"):
         fail(f"--write-model: got {write_model.name}, must end in .lp or .mps")
     result = plan(path, options)
-    click.echo(report(result))
     if output:
         write_whole(output, to_json(result.as_dict()))
+    click.echo(report(result))
     if write_model and result.instance.is_unlimited:
         click.echo("no model to write: with unlimited GPUs the answer is a comparison of rational numbers")
     elif write_model:
@@ -193,14 +193,14 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
             if target.suffix not in endings:
                 fail(f"{target.name}: must end in {' or '.join(endings)}")
     found = with_progress(path, options, at, step, swept)
-    for line in frontier_lines(found):
-        click.echo(line)
     if output:
         write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
     if plot:
         from solver.plot import plot_frontier
 
         plot_frontier(found, plot)
+    for line in frontier_lines(found):
+        click.echo(line)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")
     sys.exit(frontier_exit(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +17,14 @@ from solver.claim import claim_of
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import EngineSet, cost_model_of, engines_of
+from solver.frontier import Sweep
 from solver.hint import deployment_from
 from solver.instance import Instance
 from solver.limit import limit_at
 from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance, read_json
-from solver.result import instance_hash
+from solver.result import exact_text, instance_hash
 from solver.stages import Stages
 from solver.verifier import verify, verify_frontier
 
@@ -86,6 +87,8 @@ def check_file(
     lines = [f"{file.name}: {'verified exactly' if not faults else 'REFUTED'}"]
     lines += [f"  {fault}" for fault in faults]
     lines += [f"checked: {', '.join(checked.checked)}"] if checked.checked else []
+    if not faults and not rebound:
+        lines.append("feasibility and totals are checked; --rebound proves again that nothing better exists")
     if rebound and not faults:
         again = _rebound(instance, engines, document, backend, time_limit_s or 60.0)
         return Outcome(again.ok, (*lines, *again.lines))
@@ -96,11 +99,13 @@ def _rebound(
     instance: Instance, engines: EngineSet, document: Mapping[str, Any], backend: str, limit: float
 ) -> Outcome:
     if document["format"] == "disagg-frontier":
-        return Outcome(True, ("rebound: frontiers are proved point by point; rebound a result of solve instead",))
-    if document["status"] not in ("optimal", "infeasible"):
-        return Outcome(True, (f"rebound: nothing to prove again, the status is {document['status']}",))
+        return _frontier_again(instance, engines, document, limit)
+    if document["status"] == "unknown":
+        return Outcome(True, ("rebound: nothing to prove again, the status is unknown",))
     if instance.is_unlimited:
         return _limit_again(instance, engines, document)
+    if document["status"] == "feasible":
+        return _bound_again(instance, engines, document, limit)
     deployment = deployment_from(document, instance, engines)
     exact = _without_dominance(instance, engines, deployment, limit)
     other = _other_backend(instance, engines, deployment, backend, limit)
@@ -124,6 +129,8 @@ def _without_dominance(
     name = "rebound: cp-sat, points without dominance"
     if staged.objective.verdict == "infeasible" and deployment is None:
         return True, f"{name}: infeasibility proved again ({spent})"
+    if deployment is None and staged.deployment is not None:
+        return False, f"{name}: REFUTED, a plan exists ({spent})"
     if staged.objective.verdict != "optimal" or staged.deployment is None:
         better = staged.deployment is not None and deployment is not None and _better(staged.deployment, deployment)
         return (
@@ -162,6 +169,60 @@ def _other_backend(
     closed = record["status"] == "optimal" and same
     word = "same optimum, by its own proof" if closed else "no better plan found, not closed"
     return (True if closed else None), f"{name}: {word} ({record['wall_s']} s)"
+
+
+def _bound_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any], limit: float) -> Outcome:
+    """A result that is not proved: its bound must not be on the wrong side of what is reachable."""
+    claimed = document["exact"]["bound"]
+    if claimed is None:
+        return Outcome(True, ("rebound: nothing to prove again, there is no bound",))
+    candidates = Candidates(instance, engines, points_of(instance, engines))
+    stages = Stages(instance, candidates, CpSat(), Clock(Controls(time_limit_s=limit)))
+    value = stages.run(last="objective", start=deployment_from(document, instance, engines)).value
+    less = instance.objective in ("gpus", "cost")
+    wrong = value is not None and (value < Fraction(claimed) if less else value > Fraction(claimed))
+    word = f"REFUTED, {float(value or 0):.9g} is reached" if wrong else "not contradicted"
+    return Outcome(not wrong, (f"rebound: bound {float(Fraction(claimed)):.9g}: {word}",))
+
+
+def _frontier_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any], limit: float) -> Outcome:
+    """Traces the frontier again among all points, presolved, and compares point by point."""
+    name = "rebound: cp-sat with presolve, points without dominance"
+    candidates = Candidates(instance, engines, points_of(instance, engines), dominance=False)
+    clock = Clock(Controls(time_limit_s=limit))
+    stages = Stages(instance, candidates, CpSat(presolve=True), clock)
+    sweep = Sweep(
+        instance, engines, candidates, stages, document.get("workloads") or (), document.get("allow_unserved", False)
+    )
+    asked = [
+        Fraction(str(point["requested_tokens_per_s_per_user"])) for point in document["points"] if document["requested"]
+    ]
+    again = sweep.at(asked) if document["requested"] else sweep.trace()
+    told = [(point["exact"]["objective"], _tpot_of(point, document["workloads"])) for point in document["points"]]
+    found = [(exact_text(p.value), None if document["requested"] else exact_text(p.tpot_ms)) for p in again.points]
+    told = [(value, None if document["requested"] else tpot) for value, tpot in told]
+    if again.missing:
+        agree = found == told[: len(found)]
+        word = f"> {limit:g} s, {len(found)} of {len(told)} points proved again" if agree else "REFUTED"
+        return Outcome(agree and bool(found), (f"{name}: {word}",))
+    if found != told:
+        only = [pair for pair in found if pair not in told] + [pair for pair in told if pair not in found]
+        return Outcome(
+            False, (f"{name}: REFUTED, {len(found)} points instead of {len(told)}; first difference {only[:1]}",)
+        )
+    return Outcome(True, (f"{name}: all {len(told)} points proved again ({again.wall_s:.2f} s)",))
+
+
+def _tpot_of(point: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The slowest TPOT in use among some workloads, from the entries of a point."""
+    entries = [
+        entry
+        for part in point["deployment"]["workloads"]
+        if part["workload"] in names
+        for role in ("decode", "colocated")
+        for entry in part[role]
+    ]
+    return exact_text(max((Fraction(entry["exact"]["latency_ms"]) for entry in entries), default=None))
 
 
 def _limit_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any]) -> Outcome:

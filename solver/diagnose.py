@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -14,6 +16,7 @@ from solver.instance import Instance, Pool, Workload
 from solver.measure import Measure, demand_of, least_cost
 from solver.optimise import Stopped
 from solver.points import points_of
+from solver.result import exact_text
 from solver.stages import Stages
 
 MOST_GPUS = 10**6
@@ -48,10 +51,18 @@ class Reason:
             "requirement": self.requirement,
             "where": self.where,
             "given": float(self.given),
-            "nearest": float(self.nearest),
+            "nearest": self._nearest_float(),
+            "exact": {"given": exact_text(self.given), "nearest": exact_text(self.nearest)},
             "unit": self.unit,
             "text": f"{self.requirement} of {self.where}: {_short(self.given)} -> {self._nearest_text()} {self.unit}",
         }
+
+    def _nearest_float(self) -> float:
+        """The nearest limit as the float on the side on which the instance is feasible."""
+        value = float(self.nearest)
+        if self.requirement == "demand":
+            return value if Fraction(value) <= self.nearest else math.nextafter(value, 0.0)
+        return value if Fraction(value) >= self.nearest else math.nextafter(value, math.inf)
 
     def _nearest_text(self) -> str:
         """The nearest limit with six digits, rounded to the side on which the instance is feasible."""
@@ -149,37 +160,79 @@ def _latency(
     free = _with_workload(instance, workload, **{key: None})
     if _feasible(free, stages, model) is None:
         return
-    levels = [level for level in _levels(free, workload.name, key, model) if level > given]
-    nearest = _bisect(levels, lambda level: _with_workload(instance, workload, **{key: level}), stages, model)
+    levels = _Levels.of(free, workload.name, model)
+
+    def change(level: Fraction) -> Instance:
+        return _with_workload(instance, workload, **{key: level})
+
+    if key == "e2el_ms":
+        near = _bisect(levels.sums(given, None), change, stages, model)
+        below = max((s for s in levels.sums(given, None) if near is not None and s < near), default=given)
+        nearest = None if near is None else _bisect(levels.sums(below, near), change, stages, model)
+    else:
+        all_levels = levels.first if key == "ttft_ms" else levels.each
+        nearest = _bisect([level for level in all_levels if level > given], change, stages, model)
     if nearest is not None:
         yield Reason(name, workload.name, given, nearest, "ms")
 
 
-def _levels(free: Instance, name: str, key: str, model: CostModel) -> list[Fraction]:
-    """Every value that a latency can take."""
-    engines = engines_of(free, model)
-    table = points_of(free, engines)
-    first, each, both = set(), set(), set()
-    for point in range(len(table)):
-        engine = table.engines[table.engine[point]]
-        if engine.workload.name == name:
-            steps, ttft, latency = engine.workload.osl - 1, table.ttft_ms(point), table.latency_ms(point)
-            role = engine.curve.role
-            first |= {ttft} if role != "decode" else set()
-            each |= {latency} if role != "prefill" else set()
-            both |= {ttft + steps * latency} if role == "colocated" else set()
-    if key != "e2el_ms":
-        return sorted(first if key == "ttft_ms" else each)
-    steps = free.workload(name).osl - 1
-    pairs = {a + steps * b for a in _thinned(first) for b in _thinned(each)}
-    return sorted(both | pairs)
+@dataclass(frozen=True)
+class _Levels:
+    """
+    Every value that a workload's latencies can take, ascending, in ms.
+
+    Parameters
+    ----------
+    first, each
+        TTFT of prefill and co-located points; TPOT of decode and co-located points.
+    alone
+        End to end of single points: co-located ones.
+    pairs
+        TTFT of prefill points, and (OSL - 1) x TPOT of decode points: end to end is a sum of one of each.
+    """
+
+    first: list[Fraction]
+    each: list[Fraction]
+    alone: list[Fraction]
+    pairs: tuple[list[Fraction], list[Fraction]]
+
+    @classmethod
+    def of(cls, instance: Instance, name: str, model: CostModel) -> _Levels:
+        table = points_of(instance, engines_of(instance, model))
+        found: dict[str, set[tuple[Fraction, Fraction]]] = {"prefill": set(), "decode": set(), "colocated": set()}
+        for point in range(len(table)):
+            engine = table.engines[table.engine[point]]
+            if engine.workload.name == name:
+                found[engine.curve.role].add((table.ttft_ms(point), table.latency_ms(point)))
+        steps = instance.workload(name).osl - 1
+        prefill = {ttft for ttft, _ in found["prefill"]}
+        decode = {latency for _, latency in found["decode"]}
+        return cls(
+            sorted(prefill | {ttft for ttft, _ in found["colocated"]}),
+            sorted(decode | {latency for _, latency in found["colocated"]}),
+            sorted({ttft + steps * latency for ttft, latency in found["colocated"]}),
+            (sorted(prefill), sorted(steps * latency for latency in decode) if steps else [Fraction(0)]),
+        )
+
+    def sums(self, above: Fraction, most: Fraction | None) -> list[Fraction]:
+        """
+        End-to-end values in (above, most], ascending: all of them; without ``most`` of many pairs only some, the
+        largest among them.
+        """
+        firsts, rest = self.pairs
+        if most is None:
+            firsts, rest = _thinned(firsts), _thinned(rest)
+            most = max([*self.alone, *(a + b for a in firsts[-1:] for b in rest[-1:])], default=above)
+        found = {value for value in self.alone if above < value <= most}
+        for a in firsts:
+            found.update(a + b for b in rest[bisect_right(rest, above - a) : bisect_right(rest, most - a)])
+        return sorted(found)
 
 
-def _thinned(values: set[Fraction]) -> list[Fraction]:
-    """At most 300 of the values: enough for a near limit where pairs would be too many."""
-    ordered = sorted(values)
-    step = -(-len(ordered) // 300) or 1
-    return ordered[::step]
+def _thinned(values: list[Fraction]) -> list[Fraction]:
+    """At most some 300 of ascending values, the largest among them."""
+    step = -(-len(values) // 300) or 1
+    return values[::-1][::step][::-1]
 
 
 def _demand(instance: Instance, workload: Workload, stages: Stages, model: CostModel) -> Iterator[Reason]:
@@ -193,11 +246,11 @@ def _demand(instance: Instance, workload: Workload, stages: Stages, model: CostM
 
 def _inventory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) -> Iterator[Reason]:
     given = pool.gpus or 0
-    high = given
+    high, most = given, max(given, _affordable(instance, pool))
     while _feasible(_with_pool(instance, pool, gpus=high), stages, model) is None:
-        if high >= MOST_GPUS:
+        if high >= most:
             return
-        high = min(MOST_GPUS, high * 8)
+        high = min(most, high * 8)
     low = given
     while high - low > 1:
         middle = (low + high) // 2
@@ -206,6 +259,17 @@ def _inventory(instance: Instance, pool: Pool, stages: Stages, model: CostModel)
         else:
             high = middle
     yield Reason("inventory", pool.name, Fraction(given), Fraction(high), "GPUs")
+
+
+def _affordable(instance: Instance, pool: Pool) -> int:
+    """The most GPUs that a pool may grow to: where idle GPUs count, a budget bounds them."""
+    most = MOST_GPUS
+    budget = instance.budget
+    for limit, key in ((budget.usd_per_hour, "usd_per_gpu_hour"), (budget.watts, "watts_per_gpu")):
+        if budget.count_idle and limit is not None and (price := getattr(pool, key)):
+            others = sum(((getattr(p, key) or 0) * (p.gpus or 0) for p in instance.pools if p is not pool), Fraction(0))
+            most = min(most, int((limit - others) / price))
+    return most
 
 
 def _memory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) -> Iterator[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from typing import Literal
 
@@ -37,11 +38,16 @@ def _weighted_tokens(plan: Plan) -> Fraction:
     return sum((s.workload.weight * s.workload.osl * plan.credited(s) for s in plan.served), Fraction(0))
 
 
-def slowest(plan: Plan, what: Literal["tpot", "ttft"]) -> Fraction | None:
-    """The slowest TPOT (decode and co-located points in use) or TTFT (prefill and co-located ones), in ms."""
-    used = [used for served in plan.served for used in served.used]
+def slowest(plan: Plan, what: Literal["tpot", "ttft"], names: Collection[str] | None = None) -> Fraction | None:
+    """
+    The slowest TPOT (decode and co-located points in use) or TTFT (prefill and co-located ones), in ms.
+
+    ``names`` limits it to some workloads.
+    """
+    chosen = [served for served in plan.served if names is None or served.workload.name in names]
+    used = [used for served in chosen for used in served.used]
     if what == "tpot":
-        decoding = [u for served in plan.served if served.workload.osl > 1 for u in served.used if u.role != "prefill"]
+        decoding = [u for served in chosen if served.workload.osl > 1 for u in served.used if u.role != "prefill"]
         return max((u.point.latency_ms for u in decoding), default=None)
     return max((u.point.ttft_ms for u in used if u.point.ttft_ms is not None and u.role != "decode"), default=None)
 

@@ -379,12 +379,12 @@ def wrong_numbers() -> Iterator[Mutation]:
 
 
 def no_numbers() -> Iterator[Mutation]:
-    """What some JSON writers leave where a number should be; JSON has no such words, so the file is named."""
+    """What some JSON writers leave where a number should be; JSON has no such words."""
     for path in ("$.pools[0].gpus", "$.workloads[0].sla.tpot_ms", "$.budget.watts"):
         for word in ("NaN", "Infinity", "-Infinity"):
-            yield _of(f"{word} at {path}", "text", "{instance}", changed(good(), path, Raw(word)))
+            yield _of(f"{word} at {path}", "text", f"{path}: ", changed(good(), path, Raw(word)))
         for label, text in (("5000 digits", "9" * 5000), ("an exponent of 30 digits", "1e" + "9" * 30)):
-            yield _of(f"{label} at {path}", "text", "{instance}", changed(good(), path, Raw(text)))
+            yield _of(f"{label} at {path}", "text", f"{path}: ", changed(good(), path, Raw(text)))
     for text in ("nan", "0x10", "+8", "08", ".5", "8.", "1_000", "1,000", "eight", "'8'", "--8", "1e"):
         yield _of(f"{text} as a number", "text", "{instance}:", changes(("$.pools[0].gpus", Raw(text))))
 
@@ -494,7 +494,7 @@ def texts() -> Iterator[Mutation]:
     for path in ("$.name", "$.pools[0].gpus", "$.workloads[0].sla.ttft_ms", "$.cost_model.path"):
         key = str(steps(path)[-1])
         twice = re.sub(rf'("{key}": [^,\n}}]+)', r"\1, \1", plain.decode(), count=1).encode()
-        yield Mutation(f"{path} twice", "text", ("{instance}", key), twice)
+        yield Mutation(f"{path} twice", "text", (f"{path}: is given twice",), twice)
     yield Mutation("no file", "text", ("instance.json",), None)
     for depth in (300, 900):
         deep = Raw("[" * depth + "]" * depth)

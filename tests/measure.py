@@ -86,22 +86,18 @@ def claimed(word: str, formulation: str, instance: Any, candidates: Candidates, 
 
     spent, claim = median_ms(run, repeats)
     record = claim.records[0]
-    gap = record.get("bound")
-    note = f"bound {gap}" if gap is not None else "no bound"
-    print(
-        f"    {word:<24}{shown(spent, record['status'] == 'optimal', None)}  {'' if record['status'] == 'optimal' else note}"
-    )
+    closed = record["status"] == "optimal"
+    bound, value = record.get("bound"), record.get("objective")
+    gap = f" gap {abs(bound - value) / abs(value):.2e}" if isinstance(bound, float) and value else " no bound"
+    print(f"    {word:<24}{shown(spent, closed, None)}{'' if closed else gap}")
 
 
 def shown(spent: float, closed: bool, staged: Any) -> str:
     """Milliseconds, or the limit with the gap that was left."""
     if closed:
         return f"{spent:10.1f}"
-    gap = (
-        ""
-        if staged is None or not staged.value or staged.bound is None
-        else f" gap {float(staged.bound / staged.value - 1):.2e}"
-    )
+    known = staged is not None and staged.value and staged.bound is not None
+    gap = f" gap {float(staged.bound / staged.value - 1):.2e}" if known else ""
     return f"> {1000 * LIMIT_S:.0f}{gap}"
 
 
@@ -138,7 +134,7 @@ def main() -> None:
     """Prints everything."""
     print(f"{platform.platform()}, Python {platform.python_version()}, {platform.processor() or platform.machine()}")
     print(
-        "whole frontier after start-up (curves read, points evaluated), first stage and fewest GPUs proved at each point"
+        "whole frontier after start-up (curves read, points evaluated): objective and fewest GPUs proved at each point"
     )
     for name in NAMES:
         frontiers(name)

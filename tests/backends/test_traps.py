@@ -144,7 +144,7 @@ class TestDigits:
         """A coefficient that an LP file would round is an error when the model is built."""
         milp = self._wide(3703703670369)
         assert significant_digits(2.0 * 3703703670369 + 1) > MOST_DIGITS
-        with pytest.raises(ValueError, match="(C3_weight|bound of x).* more than 12 significant digits"):
+        with pytest.raises(ValueError, match=r"(C3_weight|bound of x).* more than 12 significant digits"):
             milp.check_digits()
 
     def test_twelve_digits_round_trip(self, tmp_path: Path) -> None:
@@ -487,7 +487,8 @@ def test_cpsat_presolve_does_not_make_a_feasible_model_infeasible():
     """CP-SAT 9.15.6755 with default parameters says INFEASIBLE; one more than a wrong answer is a wrong proof."""
     stored = json.loads((Path(__file__).parent / "data" / "cpsat_presolve.json").read_text())
     problem = pulp.LpProblem("trap", pulp.LpMaximize)
-    variables = {name: pulp.LpVariable(name, low, high, pulp.LpInteger) for name, (low, high) in stored["bounds"].items()}
+    bounds = stored["bounds"].items()
+    variables = {name: pulp.LpVariable(name, low, high, pulp.LpInteger) for name, (low, high) in bounds}
     problem.setObjective(pulp.lpSum(value * variables[name] for name, value in stored["objective"].items()))
     for name, row, sense, right in stored["rows"]:
         left = pulp.lpSum(value * variables[variable] for variable, value in row.items())

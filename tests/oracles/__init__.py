@@ -1,7 +1,8 @@
 """
 Independent answers that the product is tested against.
 
-Nothing in this package imports the product or a solver: only the standard library, and exact rationals from decimal text.
+Nothing in this package imports the product or a solver: only the standard library, and exact rationals from
+decimal text.
 
 tables
     From instance and CSV rows to operating points.

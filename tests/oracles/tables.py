@@ -31,7 +31,8 @@ class Point(NamedTuple):
     One engine at one batch, allowed by everything that concerns this point alone.
 
     ``latency`` is TTFT for prefill and TPOT otherwise, ``ttft`` is 0 for decode (both ms); ``rate`` is requests/s of
-    one replica after utilization; ``family`` is (backend, KV format); a replica has ``stages`` groups of ``group`` GPUs.
+    one replica after utilization; ``family`` is (backend, KV format); a replica has ``stages`` groups of
+    ``group`` GPUs.
     """
 
     workload: int
