@@ -14,6 +14,7 @@ from typing import Any
 from solver.columns import Candidates, Limits
 from solver.deployment import Deployment
 from solver.engines import EngineSet
+from solver.formulation.milp import Milp
 from solver.instance import Instance, Workload
 from solver.limit import limit_at
 from solver.optimise import Clock, Optimum, Stopped
@@ -37,7 +38,7 @@ class FrontierPoint:
     value
         The objective, exactly.
     proof
-        Hash of the model that proves that nothing at this limit is better.
+        The model that proves that nothing at this limit is better.
     requested
         The interactivity asked for, in tokens/s/user, where a list was given.
     tpot_ms
@@ -47,7 +48,7 @@ class FrontierPoint:
     limit_ms: Fraction | None
     deployment: Deployment
     value: Fraction
-    proof: str
+    proof: Milp | str
     requested: Fraction | None
     tpot_ms: Fraction | None
 
@@ -160,11 +161,15 @@ def _point_dict(point: FrontierPoint) -> dict[str, Any]:
             "limit_ms": exact_text(point.limit_ms),
         },
         "feasibility": "verified exactly",
-        "proof": f"bound proved by cp-sat on model {point.proof}" if point.proof != "limit" else "rational comparison",
+        "proof": _proof_text(point.proof),
         "mode": point.mode,
         "deployment": deployment_dict(point.deployment),
         "totals": totals_dict(point.deployment),
     }
+
+
+def _proof_text(proof: Milp | str) -> str:
+    return "rational comparison" if isinstance(proof, str) else f"bound proved by cp-sat on model {proof.digest()}"
 
 
 def _row(point: FrontierPoint) -> list[object]:
@@ -338,7 +343,7 @@ class Sweep:
         if staged.deployment is None or staged.value is None:
             return None
         tpot = self._tpot(staged.deployment)
-        return FrontierPoint(limit, staged.deployment, staged.value, staged.objective.model_hash, requested, tpot)
+        return FrontierPoint(limit, staged.deployment, staged.value, staged.objective.proof, requested, tpot)
 
     def _finish(self, point: FrontierPoint) -> FrontierPoint:
         """The later stages; on the frontier at the point's own TPOT, where the objective stays what it is."""

@@ -12,6 +12,7 @@ import pulp
 
 from solver.backends.base import Answer, Backend, Controls
 from solver.deployment import Deployment
+from solver.formulation.milp import Milp
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.unit import total
 from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row, net_worth
@@ -79,15 +80,20 @@ class Optimum:
         Its exact measure.
     bound
         A proved bound on the measure; equal to ``value`` where optimal.
-    model_hash
-        Hash of the model whose infeasibility or optimum is the proof.
+    proof
+        The model whose infeasibility or optimum is the proof, or a word where there is none.
     """
 
     verdict: Verdict
     deployment: Deployment | None
     value: Fraction | None
     bound: Fraction | None
-    model_hash: str
+    proof: Milp | str
+
+    @property
+    def model_hash(self) -> str:
+        """Hash of the model of the proof."""
+        return self.proof if isinstance(self.proof, str) else self.proof.digest()
 
 
 class Search:
@@ -166,7 +172,7 @@ class Search:
             self.model.maximise(measure.objective(self.model))
             found, answer = self._solve()
             if found is None:
-                none = Optimum("infeasible", None, None, None, self.model.milp.digest())
+                none = Optimum("infeasible", None, None, None, self.model.milp)
                 return none if best is None else self._proved(best, measure)
             best = found if best is None or measure.of(found) >= measure.of(best) else best
             if answer.bound is not None:
@@ -175,7 +181,7 @@ class Search:
             if closed and self.second is None:
                 return self._proved(best, measure)
             if answer.status != "optimal" or self._within_gap(bound, measure.of(best)):
-                return Optimum("feasible", best, measure.of(best), bound, self.model.milp.digest())
+                return Optimum("feasible", best, measure.of(best), bound, self.model.milp)
             while True:
                 self.require(Floor(measure, measure.of(best), strict=True))
                 self.model.maximise(total([]))
@@ -186,11 +192,11 @@ class Search:
         except (Stopped, KeyboardInterrupt) as reason:
             self.clock.stopped(reason)
             value = None if best is None else measure.of(best)
-            return Optimum("unknown" if best is None else "feasible", best, value, bound, self.model.milp.digest())
+            return Optimum("unknown" if best is None else "feasible", best, value, bound, self.model.milp)
 
     def _proved(self, best: Deployment, measure: Measure) -> Optimum:
         value = measure.of(best)
-        return Optimum("optimal", best, value, value, self.model.milp.digest())
+        return Optimum("optimal", best, value, value, self.model.milp)
 
     def _within_gap(self, bound: Fraction | None, value: Fraction) -> bool:
         """Whether the run may stop here, by its ``gap``."""
@@ -232,8 +238,8 @@ class Search:
             found, _ = self._solve()
         except (Stopped, KeyboardInterrupt) as reason:
             self.clock.stopped(reason)
-            return Optimum("unknown", None, None, None, self.model.milp.digest())
-        return Optimum("infeasible" if found is None else "feasible", found, None, None, self.model.milp.digest())
+            return Optimum("unknown", None, None, None, self.model.milp)
+        return Optimum("infeasible" if found is None else "feasible", found, None, None, self.model.milp)
 
     def _solve(self) -> tuple[Deployment | None, Answer]:
         """

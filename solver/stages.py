@@ -178,8 +178,8 @@ class Stages:
         try:
             best = best or self.search(columns, [], self.second).relaxed(weights)
             if best is None:
-                digest = self.build(columns).milp.digest()
-                return Optimum("infeasible", None, None, None, digest), Floor(weights, Fraction(0))
+                empty = self.build(columns).milp
+                return Optimum("infeasible", None, None, None, empty), Floor(weights, Fraction(0))
             while True:
                 beaten = self.search(columns, []).relaxed(self._per_gpu(best))
                 if beaten is None or self._per_gpu(best).of(beaten) <= 0:
@@ -189,7 +189,7 @@ class Stages:
                 proof = self.search(columns, [Floor(self._per_gpu(best), Fraction(0), strict=True)], self.second).find()
                 if proof.verdict == "infeasible":
                     zero = Fraction(0)
-                    return Optimum("optimal", best, zero, zero, proof.model_hash), Floor(self._per_gpu(best), zero)
+                    return Optimum("optimal", best, zero, zero, proof.proof), Floor(self._per_gpu(best), zero)
                 if proof.deployment is None:
                     raise Stopped
                 best = proof.deployment
