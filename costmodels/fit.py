@@ -35,6 +35,8 @@ from costmodels.onesided import WIDEST, Floats, Integers, one_sided, one_sided_w
 
 TOLERANCE = Fraction(1, 100)
 """Default largest relative error."""
+MOST_SPAN = 1e8
+"""Largest ratio of values in a series: beyond it floats lose the digits that the tolerance is about."""
 _MARGIN = 4e-7
 """
 Relative part of the corridor kept free for rounding: a unit of the integer check is 10^-7 of a sample at most, and nine
@@ -102,7 +104,7 @@ def fit_many(many: Sequence[Samples], tolerance: Fraction = TOLERANCE) -> list[F
     Raises
     ------
     ValueError
-        When a sample is not positive and finite, or batches do not increase.
+        When a sample is not positive and finite, a series spans too much, or batches do not increase.
     ArithmeticError
         When a fit is not one-sided: an internal fault.
     """
@@ -128,6 +130,8 @@ def _check(samples: Samples) -> None:
     for series in (*samples.never_under, *samples.never_over):
         if len(series) != len(samples.batch) or not bool(np.all(np.isfinite(series) & (series > 0))):
             raise ValueError("every series needs one positive finite value per batch")
+        if float(series.max()) > MOST_SPAN * float(series.min()):
+            raise ValueError(f"a series spans more than {MOST_SPAN:g} between its smallest and largest value")
 
 
 def _passes(many: list[Samples], under: int, tolerance: float) -> list[tuple[list[int], list[Floats]]]:

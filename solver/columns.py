@@ -129,7 +129,7 @@ class Candidates:
         """The columns at the given limits, in canonical order: of two that could serve alike, the better first."""
         chosen = [point for footprint in self._footprints for point in self._within(footprint, limits)]
         if self.dominance:
-            chosen = self._undominated(chosen)
+            chosen = self._undominated(chosen, limits)
         table = self.table
         chosen.sort(key=lambda p: self._canonical(table.engines[table.engine[p]], p))
         return tuple(self._columns.get(point) or self._column(point) for point in chosen)
@@ -225,11 +225,21 @@ class Candidates:
             points = footprint.points
         else:
             points = footprint.points[: bisect_right(footprint.times, scaled_limit(limit, self.table))]
-        return points[-1:] if self._only_best(footprint) else points
+        return points[-1:] if self._only_best(footprint, limits) else points
 
-    def _only_best(self, footprint: _Footprint) -> bool:
-        coupled = footprint.engine.workload.e2el_ms is not None and footprint.role != "colocated"
+    def _only_best(self, footprint: _Footprint, limits: Limits) -> bool:
+        coupled = self._is_coupled(footprint.engine, limits)
         return self.dominance and self._rate_only_helps(footprint.role) and not coupled
+
+    def _is_coupled(self, engine: Engine, limits: Limits) -> bool:
+        """Whether an end-to-end limit couples prefill and decode: not where their own limits already imply it."""
+        workload = engine.workload
+        if workload.e2el_ms is None or engine.curve.role == "colocated":
+            return False
+        ttft, tpot = limits.ttft_ms.get(workload.name), limits.tpot_ms.get(workload.name)
+        if workload.osl == 1 or ttft is None or tpot is None:
+            return True
+        return ttft + (workload.osl - 1) * tpot > workload.e2el_ms
 
     def _colocated_within(self, footprint: _Footprint, tpot: Fraction | None, ttft: Fraction) -> tuple[int, ...]:
         """With a TTFT limit the staircase over TPOT may have lost points: look at all of them again."""
@@ -245,7 +255,7 @@ class Candidates:
         reduced = self._reduced(footprint.engine, points).points
         return reduced[-1:] if self.dominance else reduced
 
-    def _undominated(self, points: list[int]) -> list[int]:
+    def _undominated(self, points: list[int], limits: Limits) -> list[int]:
         """Drops points that another footprint beats: no more GPUs, groups that fit in theirs, no less rate."""
         groups: dict[tuple[object, ...], list[int]] = {}
         for point in points:
@@ -255,18 +265,18 @@ class Candidates:
         kept: list[int] = []
         for members in groups.values():
             role = self.table.engines[self.table.engine[members[0]]].curve.role
-            kept += self._best_of(members) if self._rate_only_helps(role) else members
+            kept += self._best_of(members, limits) if self._rate_only_helps(role) else members
         return kept
 
-    def _best_of(self, points: list[int]) -> list[int]:
+    def _best_of(self, points: list[int], limits: Limits) -> list[int]:
         ordered = sorted(points, key=lambda p: self._canonical(self.table.engines[self.table.engine[p]], p))
         kept: list[int] = []
         for point in ordered:
-            if not any(self._beats(other, point) for other in kept):
+            if not any(self._beats(other, point, limits) for other in kept):
                 kept.append(point)
         return kept
 
-    def _beats(self, a: int, b: int) -> bool:
+    def _beats(self, a: int, b: int, limits: Limits) -> bool:
         """Whether copies of point a take the place of a replica at point b, at no loss."""
         table = self.table
         first, second = table.engines[table.engine[a]], table.engines[table.engine[b]]
@@ -275,7 +285,7 @@ class Candidates:
         else:
             copies = Fraction(self._copies(first, second))
         slower = table.latency[a] > table.latency[b] or table.ttft[a] > table.ttft[b]
-        coupled = first.workload.e2el_ms is not None and first.curve.role != "colocated"
+        coupled = self._is_coupled(first, limits)
         return bool(copies * int(table.rate[a]) >= int(table.rate[b]) and copies > 0 and not (coupled and slower))
 
     def _copies(self, a: Engine, b: Engine) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ from solver.formulation.milp import Milp
 from solver.formulation.plan_model import Assignment, PlanModel, whole_weights
 from solver.formulation.scaling import Scaling, scaling_for
 from solver.formulation.unit import Draft, Unit, Way, grouped, total
-from solver.instance import Instance, Mode, Workload
+from solver.instance import Instance, Mode
 
 
 def build_points(
@@ -144,26 +145,34 @@ def c2_end_to_end(draft: Draft, columns: tuple[Column, ...]) -> None:
     """
     TTFT + (OSL - 1) x TPOT <= E2E for every prefill and decode point in use together.
 
-    One binary t_j for each TTFT level of the prefill points, sum of t_j = m; a prefill point needs a level at or above
-    its own TTFT, a decode point a level that leaves it enough time.
+    One binary s_j for each TTFT level j of the prefill points, in ascending order: s_j = 1 lets prefill points of level
+    j run, and s_0 = m >= s_1 >= s_2 ... A prefill point of level j needs s_j; a decode point that leaves enough time
+    for level q but not for level q + 1 needs s_(q+1) = 0: n_k <= U_k (m - s_(q+1)).
     """
     for index, way in enumerate(draft.ways):
         if way.mode != "disaggregated" or way.workload.e2el_ms is None or way.workload.osl == 1:
             continue
-        mine = [(c, u) for c, u in zip(columns, draft.units, strict=True) if u in way.units]
+        limit, steps = way.workload.e2el_ms, way.workload.osl - 1
+        inside = {id(unit) for unit in way.units}
+        mine = [(c, u) for c, u in zip(columns, draft.units, strict=True) if id(u) in inside]
         levels = sorted({column.ttft_ms for column, _ in mine if column.role == "prefill"})
-        taken = {lv: pulp.LpVariable(f"t{j}_m{index}", 0, 1, pulp.LpInteger) for j, lv in enumerate(levels)}
-        draft.add(f"C2_level_m{index}", total(taken.values()) <= way.used)
+        slowest = max(column.latency_ms for column, _ in mine if column.role == "decode")
+        if levels[-1] + steps * slowest <= limit:
+            continue  # no two points break it
+        allowed = [way.used]
+        for level in range(1, len(levels)):
+            allowed.append(pulp.LpVariable(f"s{level}_m{index}", 0, 1, pulp.LpInteger))
+            draft.add(f"C2_level{level}_m{index}", allowed[level] <= allowed[level - 1])
         for column, unit in mine:
-            fitting = [level for level in levels if _fits(column, level, way.workload)]
-            row = unit.replicas <= total(unit.most * taken[level] for level in fitting)
-            draft.add(f"C2_e2e_{unit.replicas.name}_m{index}", row)
-
-
-def _fits(column: Column, level: Fraction, workload: Workload) -> bool:
-    if column.role == "prefill":
-        return column.ttft_ms <= level
-    return level + (workload.osl - 1) * column.latency_ms <= (workload.e2el_ms or 0)
+            name = f"C2_e2e_{unit.replicas.name}_m{index}"
+            if column.role == "prefill":
+                draft.add(name, unit.replicas <= unit.most * allowed[bisect_left(levels, column.ttft_ms)])
+                continue
+            first_late = bisect_right(levels, limit - steps * column.latency_ms)
+            if first_late == 0:
+                draft.add(name, unit.replicas <= 0)
+            elif first_late < len(levels):
+                draft.add(name, unit.replicas <= unit.most * (way.used - allowed[first_late]))
 
 
 def c5_homogeneity(draft: Draft) -> None:
