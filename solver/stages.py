@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from costmodels.operating_curve import Role
 from solver.backends.base import Backend, BackendError
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Deployment
@@ -82,6 +84,7 @@ class Stages:
         self.must_serve = must_serve
         self.second = second
         self._sides: set[Sides] = set()
+        self._largest_weight = max(throughput(instance)[0].weights.values())
 
     def run(self, limits: Limits = NO_LIMITS, *, last: str = "canonical", start: Deployment | None = None) -> Staged:
         """
@@ -134,8 +137,8 @@ class Stages:
 
     def search(self, columns: tuple[Column, ...], floors: list[Floor], second: Backend | None = None) -> Search:
         """A search over fresh rows; ``second`` must agree on what is infeasible, where given."""
-        weights = throughput(self.instance)[0].weights.values()
-        reach = max((abs(floor.value) for floor in floors if floor.measure.weights), default=Fraction(0)) / max(weights)
+        asked = max((abs(floor.value) for floor in floors if floor.measure.weights), default=Fraction(0))
+        reach = asked / self._largest_weight
         search = Search(self.build(columns, reach), self.backend, self.clock, second, self._sides)
         for floor in floors:
             search.require(floor)
@@ -226,7 +229,10 @@ class Stages:
             ("usd", least_cost(self.instance), len(prices) == 1 or None in prices),
         ]
         for name, measure, settled in stages:
-            if not settled:
+            known = staged.deployment
+            if name == "gpus" and not settled and known is not None and self._are_fewest(columns, known):
+                floors = [*floors, Floor(measure, measure.of(known))]
+            elif not settled:
                 found = self._attempted(columns, floors, measure)
                 if found.verdict != "optimal" or found.deployment is None:
                     return staged, floors
@@ -234,6 +240,24 @@ class Stages:
                 staged = replace(staged, deployment=found.deployment)
             staged = replace(staged, proved=(*staged.proved, name))
         return staged, floors
+
+    def _are_fewest(self, columns: tuple[Column, ...], deployment: Deployment) -> bool:
+        """
+        Whether no plan can carry the flow with fewer GPUs, by a bound that needs no solve.
+
+        One workload of flow X takes at least X x the fewest GPUs per request/s of any way to serve it: of a co-located
+        point, or of a prefill and a decode point together.
+        """
+        if len(self.instance.workloads) > 1:
+            return False
+        workload = self.instance.workloads[0]
+        cheapest: dict[Role, Fraction] = {}
+        for column in columns:
+            share = column.gpus / column.requests_per_s
+            cheapest[column.role] = min(cheapest.get(column.role, share), share)
+        ways = [workload.roles(mode) for mode in self.instance.serving.modes]
+        costs = [sum(cheapest[role] for role in roles) for roles in ways if all(role in cheapest for role in roles)]
+        return bool(costs) and deployment.gpus_used == math.ceil(min(costs) * deployment.flow(workload))
 
     def _attempted(self, columns: tuple[Column, ...], floors: list[Floor], measure: Measure) -> Optimum:
         """A later stage; a back end that fails on it leaves the earlier ones standing."""

@@ -53,7 +53,7 @@ def build_points(
     together = reach + sum((column.requests_per_s * column.most for column in columns), Fraction(0))
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
     scaling = scaling_for(rates, most, together, max(weights), segments, coarse)
-    draft = _draft(instance, columns, scaling, must_serve)
+    draft = _draft(instance, columns, scaling, most, must_serve)
     families.c1_rate_matching(draft)
     families.c2_modes(draft)
     c2_end_to_end(draft, columns)
@@ -84,7 +84,9 @@ def most_flow(instance: Instance, columns: tuple[Column, ...]) -> Fraction:
     return max(flows.values(), default=Fraction(0))
 
 
-def _draft(instance: Instance, columns: tuple[Column, ...], scaling: Scaling, must_serve: bool) -> Draft:
+def _draft(
+    instance: Instance, columns: tuple[Column, ...], scaling: Scaling, most: Fraction, must_serve: bool
+) -> Draft:
     problem = pulp.LpProblem("points", pulp.LpMaximize)
     problem.setObjective(total([]))
     milp = Milp(problem)
@@ -96,7 +98,7 @@ def _draft(instance: Instance, columns: tuple[Column, ...], scaling: Scaling, mu
         capacity = scaling.flow_up(column.requests_per_s) * replicas
         units.append(Unit(column.engine, replicas, capacity, column.requests_per_s, column.most))
     draft = Draft(instance, milp, scaling, tuple(units), tuple(ways_over(instance, units, milp)), {}, must_serve)
-    add_flows(draft, most_flow(instance, columns))
+    add_flows(draft, most)
     return draft
 
 
