@@ -133,7 +133,12 @@ def test_a_smooth_curve_needs_few() -> None:
 
 @pytest.mark.parametrize(
     "batch, values, words",
-    [([1, 2], [1e-3, 1e6], "spans"), ([1, 1], [1.0, 2.0], "increase"), ([1, 2], [1.0, 0.0], "positive"), ([1, 2], [1.0, np.nan], "positive")],
+    [
+        ([1, 2], [1e-3, 1e6], "spans"),
+        ([1, 1], [1.0, 2.0], "increase"),
+        ([1, 2], [1.0, 0.0], "positive"),
+        ([1, 2], [1.0, np.nan], "positive"),
+    ],
 )  # fmt: skip
 def test_bad_samples_are_refused(batch: list[int], values: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
