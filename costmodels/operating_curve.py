@@ -43,7 +43,7 @@ class OperatingPoint:
 @dataclass(frozen=True)
 class OperatingCurve:
     """
-    An engine's curve: breakpoints, and straight lines between them (DESIGN, terms).
+    An engine's curve: breakpoints, and straight lines between them.
 
     Parameters
     ----------

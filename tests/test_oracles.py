@@ -404,7 +404,7 @@ def test_random_cases_cover_the_contract() -> None:
 
 
 def nested(counts: Mapping[int, int], full: int, domain: int, partial: int) -> bool:
-    """C4 as DESIGN states it for group sizes that divide each other."""
+    """C4 as the nested family states it for group sizes that divide each other."""
     return all(
         sum(size // level * count for size, count in counts.items() if size >= level)
         <= full * (domain // level) + partial // level

@@ -1,5 +1,5 @@
 """
-The exact frontier of one pool and one workload by a combinatorial sweep (DESIGN §3): no model, no solver.
+The exact frontier of one pool and one workload by a combinatorial sweep: no model, no solver.
 
 The sweep takes decode and co-located points by ascending TPOT. A point that comes in can only help where its own
 replicas, with the best prefill that packs beside them, beat the best plan so far; so each event costs one comparison

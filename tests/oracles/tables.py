@@ -100,7 +100,7 @@ def precision_fits(wanted: str | None, precision: str) -> bool:
 
 
 def row_belongs(row: Row, pool: Mapping[str, Any], workload: Mapping[str, Any]) -> bool:
-    """Whether a row describes this workload on this pool (DESIGN §5), memory and NVLink domain included."""
+    """Whether a row describes this workload on this pool, memory and NVLink domain included."""
     role = row["phase"]
     if row["system"] != pool["gpu"] or row["model"] != workload["model"]:
         return False
