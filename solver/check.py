@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,7 @@ def _without_dominance(
 
 
 def _better(a: Deployment, b: Deployment) -> bool:
-    less = a.instance.objective in ("gpus", "cost")
-    return a.objective < b.objective if less else a.objective > b.objective
+    return a.objective < b.objective if a.instance.is_minimised else a.objective > b.objective
 
 
 def _other_backend(
@@ -179,8 +178,8 @@ def _bound_again(instance: Instance, engines: EngineSet, document: Mapping[str, 
     candidates = Candidates(instance, engines, points_of(instance, engines))
     stages = Stages(instance, candidates, CpSat(), Clock(Controls(time_limit_s=limit)))
     value = stages.run(last="objective", start=deployment_from(document, instance, engines)).value
-    less = instance.objective in ("gpus", "cost")
-    wrong = value is not None and (value < Fraction(claimed) if less else value > Fraction(claimed))
+    least = instance.is_minimised
+    wrong = value is not None and (value < Fraction(claimed) if least else value > Fraction(claimed))
     word = f"REFUTED, {float(value or 0):.9g} is reached" if wrong else "not contradicted"
     return Outcome(not wrong, (f"rebound: bound {float(Fraction(claimed)):.9g}: {word}",))
 
@@ -227,7 +226,7 @@ def _tpot_of(point: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 def _limit_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any]) -> Outcome:
     every = Candidates(instance, engines, points_of(instance, engines), dominance=False)
-    value = limit_at(replace(instance), every).value
+    value = limit_at(instance, every).value
     claimed = document["exact"]["objective"]
     same = (None if claimed is None else Fraction(claimed)) == value
     word = "proved again" if same else f"REFUTED, the limit is {value}"

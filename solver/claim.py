@@ -13,7 +13,7 @@ from solver.formulation.plan_model import PlanModel
 from solver.formulation.points import build_points
 from solver.hint import holds
 from solver.instance import Instance
-from solver.measure import Measure, fewest_gpus, least_cost, throughput
+from solver.measure import objective_of, per_gpu, throughput
 from solver.optimise import Clock, Stopped
 
 MOST_RATIO_STEPS = 30
@@ -57,7 +57,7 @@ def _contradicted(record: Mapping[str, object], value: Fraction | None, instance
         return record["status"] in ("optimal", "feasible") and bool(record.get("holds_exactly"))
     if record["status"] == "infeasible":
         return True
-    sign = -1 if instance.objective in ("gpus", "cost") else 1
+    sign = -1 if instance.is_minimised else 1
     room = abs(float(value)) * FLOAT_TOLERANCE
     bound, objective = record.get("bound"), record.get("objective")
     below = isinstance(bound, float) and sign * bound < sign * float(value) - room
@@ -81,7 +81,7 @@ def claim_of(first: Backend, formulation: str, instance: Instance, candidates: C
         return Claim(None, ())
     if formulation == "piecewise" and "continuous" not in first.capabilities:
         raise BackendError(f"{first.name} knows integers only; the piecewise formulation needs scip, highs or cbc")
-    build = _builder(formulation, instance, candidates)
+    build = builder_of(formulation, instance, candidates)
     try:
         deployment, answer, model, value = _best(first, build, instance, clock)
     except Stopped:
@@ -111,7 +111,8 @@ def _bound(answer: Answer, model: PlanModel, instance: Instance) -> float | None
     return float(bound * throughput(instance)[1] if instance.objective == "throughput" else -bound)
 
 
-def _builder(formulation: str, instance: Instance, candidates: Candidates) -> Callable[[], PlanModel]:
+def builder_of(formulation: str, instance: Instance, candidates: Candidates) -> Callable[[], PlanModel]:
+    """What builds a fresh fine model of the first stage, in the given formulation."""
     if formulation == "points":
         columns = candidates.columns()
         return lambda: build_points(instance, columns, segments=candidates.table.rate_step)
@@ -124,7 +125,7 @@ def _best(
     first: Backend, build: Callable[[], PlanModel], instance: Instance, clock: Clock
 ) -> tuple[Deployment | None, Answer, PlanModel, Fraction | None]:
     """The back end's deployment, its last answer, the model of that answer, and the exact value of the deployment."""
-    measure = _first_measure(instance)
+    measure = objective_of(instance)
     best: Deployment | None = None
     for _ in range(MOST_RATIO_STEPS):
         model = build()
@@ -139,16 +140,5 @@ def _best(
         if best is not None and found.objective <= best.objective:
             break
         best = found
-        ratio = throughput(instance)[0].of(best) / best.gpus_used
-        measure = Measure(measure.weights, {pool.name: ratio for pool in instance.pools})
+        measure = per_gpu(best)
     return best, answer, model, None if best is None else best.objective
-
-
-def _first_measure(instance: Instance) -> Measure:
-    match instance.objective:
-        case "gpus":
-            return fewest_gpus(instance)
-        case "cost":
-            return least_cost(instance)
-        case _:
-            return throughput(instance)[0]

@@ -166,8 +166,9 @@ def _latency(
         return _with_workload(instance, workload, **{key: level})
 
     if key == "e2el_ms":
-        near = _bisect(levels.sums(given, None), change, stages, model)
-        below = max((s for s in levels.sums(given, None) if near is not None and s < near), default=given)
+        some = levels.sums(given, None)
+        near = _bisect(some, change, stages, model)
+        below = max((s for s in some if near is not None and s < near), default=given)
         nearest = None if near is None else _bisect(levels.sums(below, near), change, stages, model)
     else:
         all_levels = levels.first if key == "ttft_ms" else levels.each

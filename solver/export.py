@@ -9,13 +9,12 @@ from tempfile import TemporaryDirectory
 
 from solver.backends.base import Controls
 from solver.backends.registry import backend
+from solver.claim import builder_of
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.files import write_whole
 from solver.formulation.plan_model import PlanModel
-from solver.formulation.points import build_points
-from solver.instance import Instance
-from solver.measure import Measure, fewest_gpus, least_cost, throughput
+from solver.measure import objective_of
 from solver.points import points_of
 from solver.result import Result
 
@@ -41,7 +40,7 @@ def write_model(result: Result, path: Path, formulation: str = "points") -> list
         optimum is 0.
     """
     model = _model(result, formulation)
-    model.maximise(_measure(result).objective(model))
+    model.maximise(objective_of(result.instance, result.deployment).objective(model))
     model.milp.check_digits()
     written = [path]
     write_whole(path, _text(model, path.suffix))
@@ -61,26 +60,7 @@ def write_model(result: Result, path: Path, formulation: str = "points") -> list
 
 def _model(result: Result, formulation: str) -> PlanModel:
     candidates = Candidates(result.instance, result.engines, points_of(result.instance, result.engines))
-    if formulation == "piecewise":
-        from solver.formulation.piecewise import build_piecewise
-
-        return build_piecewise(result.instance, candidates.table.engines)
-    return build_points(result.instance, candidates.columns(), segments=candidates.table.rate_step)
-
-
-def _measure(result: Result) -> Measure:
-    instance: Instance = result.instance
-    match instance.objective:
-        case "gpus":
-            return fewest_gpus(instance)
-        case "cost":
-            return least_cost(instance)
-        case "throughput_per_gpu" if result.deployment is not None:
-            weights = throughput(instance)[0]
-            ratio = weights.of(result.deployment) / result.deployment.gpus_used
-            return Measure(weights.weights, {pool.name: ratio for pool in instance.pools})
-        case _:
-            return throughput(instance)[0]
+    return builder_of(formulation, result.instance, candidates)()
 
 
 def _text(model: PlanModel, suffix: str) -> str:

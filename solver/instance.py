@@ -250,6 +250,11 @@ class Instance:
         return self.pools[0].gpus is None
 
     @property
+    def is_minimised(self) -> bool:
+        """Whether less of the objective is better."""
+        return self.objective in ("gpus", "cost")
+
+    @property
     def inventory_gpus(self) -> int:
         """GPUs of all pools; GPUs of all types count one each."""
         return sum(pool.gpus or 0 for pool in self.pools)

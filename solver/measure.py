@@ -80,6 +80,30 @@ def least_cost(instance: Instance) -> Measure:
     return Measure({}, {pool.name: pool.usd_per_gpu_hour or Fraction(0) for pool in instance.pools})
 
 
+def per_gpu(deployment: Deployment) -> Measure:
+    """Weighted flow minus what the deployment's own GPUs yield on average: 0 for it, more for a better ratio."""
+    weights = throughput(deployment.instance)[0]
+    ratio = weights.of(deployment) / deployment.gpus_used
+    return Measure(weights.weights, {pool.name: ratio for pool in deployment.instance.pools})
+
+
+def objective_of(instance: Instance, best: Deployment | None = None) -> Measure:
+    """
+    What the instance's objective maximises.
+
+    A ratio is no linear measure: it is that of ``best`` that is to be beaten, or without one the flow alone.
+    """
+    match instance.objective:
+        case "gpus":
+            return fewest_gpus(instance)
+        case "cost":
+            return least_cost(instance)
+        case "throughput_per_gpu" if best is not None:
+            return per_gpu(best)
+        case _:
+            return throughput(instance)[0]
+
+
 def demand_of(instance: Instance, workload: Workload) -> Measure:
     """The flow of one workload."""
     return Measure({w.name: Fraction(w is workload) for w in instance.workloads}, {})

@@ -78,7 +78,7 @@ def _picture(frontier: Frontier, kind: str) -> bytes:
 
 def _height(frontier: Frontier, index: int) -> float:
     point = frontier.points[index]
-    if frontier.instance.objective in ("gpus", "cost"):
+    if frontier.instance.is_minimised:
         return float(point.value)
     return float(point.deployment.tokens_per_s_per_gpu)
 

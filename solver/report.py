@@ -8,7 +8,7 @@ from fractions import Fraction
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
 from solver.frontier import Frontier, FrontierPoint
-from solver.instance import Instance, Workload
+from solver.instance import Workload
 from solver.result import Result
 from solver.slack import end_to_end_ms, slacks
 
@@ -193,9 +193,3 @@ def frontier_line(point: FrontierPoint) -> str:
     rates = f"{asked}{user:>14}{per_gpu:>14}{number(d.requests_per_s):>12}{number(d.gpus_used):>8}"
     rates += f"{number(point.value):>12}" if d.instance.objective == "cost" else ""
     return f"{rates}  {point.mode:<14}{' '.join(parts)}"
-
-
-def instance_line(instance: Instance) -> str:
-    """An instance in one line."""
-    pools = ", ".join(f"{pool.gpus or 'unlimited'} x {pool.gpu}" for pool in instance.pools)
-    return f"{instance.name}: {pools}; {', '.join(w.model for w in instance.workloads)}"

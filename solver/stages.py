@@ -14,7 +14,7 @@ from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.points import build_points
 from solver.instance import Instance
-from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, throughput, tokens
+from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, objective_of, per_gpu, throughput, tokens
 from solver.optimise import Clock, Optimum, Search, Stopped
 
 LARGEST_RANK = 2**30
@@ -118,22 +118,10 @@ class Stages:
 
     def refine(self, deployment: Deployment, value: Fraction, limits: Limits) -> Deployment:
         """The stages tokens/s, GPUs and USD at the given limits, for a deployment whose objective is proved."""
-        floor = self._floor(deployment)
+        measure = objective_of(self.instance, deployment)
+        floor = Floor(measure, measure.of(deployment))
         staged = Staged(Optimum("optimal", deployment, None, None, ""), deployment, value, value, ("objective",), 0)
         return self._measures(staged, self.candidates.columns(limits), [floor])[0].deployment or deployment
-
-    def _floor(self, deployment: Deployment) -> Floor:
-        """The requirement to be as good as a deployment in the objective."""
-        match self.instance.objective:
-            case "throughput":
-                measure = throughput(self.instance)[0]
-            case "gpus":
-                measure = fewest_gpus(self.instance)
-            case "cost":
-                measure = least_cost(self.instance)
-            case "throughput_per_gpu":
-                return Floor(self._per_gpu(deployment), Fraction(0))
-        return Floor(measure, measure.of(deployment))
 
     def search(self, columns: tuple[Column, ...], floors: list[Floor], second: Backend | None = None) -> Search:
         """A search over fresh rows; ``second`` must agree on what is infeasible, where given."""
@@ -161,17 +149,10 @@ class Stages:
         return scaling.flow_step / scaling.unit
 
     def _objective(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
-        search = self.search(columns, [], self.second)
-        match self.instance.objective:
-            case "throughput":
-                measure = throughput(self.instance)[0]
-            case "gpus":
-                measure = fewest_gpus(self.instance)
-            case "cost":
-                measure = least_cost(self.instance)
-            case "throughput_per_gpu":
-                return self._ratio(columns, start)
-        found = search.maximise(measure, start)
+        if self.instance.objective == "throughput_per_gpu":
+            return self._ratio(columns, start)
+        measure = objective_of(self.instance)
+        found = self.search(columns, [], self.second).maximise(measure, start)
         return found, Floor(measure, found.value or Fraction(0))
 
     def _ratio(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
@@ -184,15 +165,15 @@ class Stages:
                 empty = self.build(columns).milp
                 return Optimum("infeasible", None, None, None, empty), Floor(weights, Fraction(0))
             while True:
-                beaten = self.search(columns, []).relaxed(self._per_gpu(best))
-                if beaten is None or self._per_gpu(best).of(beaten) <= 0:
+                beaten = self.search(columns, []).relaxed(per_gpu(best))
+                if beaten is None or per_gpu(best).of(beaten) <= 0:
                     break
                 best = beaten
             while True:
-                proof = self.search(columns, [Floor(self._per_gpu(best), Fraction(0), strict=True)], self.second).find()
+                proof = self.search(columns, [Floor(per_gpu(best), Fraction(0), strict=True)], self.second).find()
                 if proof.verdict == "infeasible":
                     zero = Fraction(0)
-                    return Optimum("optimal", best, zero, zero, proof.proof), Floor(self._per_gpu(best), zero)
+                    return Optimum("optimal", best, zero, zero, proof.proof), Floor(per_gpu(best), zero)
                 if proof.deployment is None:
                     raise Stopped
                 best = proof.deployment
@@ -200,12 +181,6 @@ class Stages:
             self.clock.stopped(reason)
             verdict = "unknown" if best is None else "feasible"
             return Optimum(verdict, best, None, None, ""), Floor(weights, Fraction(0))  # type: ignore[arg-type]
-
-    def _per_gpu(self, deployment: Deployment) -> Measure:
-        """Weighted flow minus what the deployment's GPUs yield on average."""
-        weights = throughput(self.instance)[0]
-        ratio = weights.of(deployment) / deployment.gpus_used
-        return Measure(weights.weights, {pool.name: ratio for pool in self.instance.pools})
 
     def _bound(self, found: Optimum) -> Fraction | None:
         if found.bound is None:

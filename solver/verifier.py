@@ -176,7 +176,7 @@ def _check_proof(
 
 
 def _is_better(instance: Instance, value: Fraction, other: Fraction) -> bool:
-    return value < other if instance.objective in ("gpus", "cost") else value > other
+    return value < other if instance.is_minimised else value > other
 
 
 def verify_frontier(instance: Instance, engines: EngineSet, document: object) -> Verification:

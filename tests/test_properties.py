@@ -301,12 +301,18 @@ def scaled_text(number: Fraction | str, factor: Fraction) -> str:
     return text
 
 
+def drawn_with_rates(seed: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """A random case in which every row states its rate, so that latencies and rates can be scaled apart."""
+    instance, rows = drawn(seed)
+    for row in rows:
+        row["requests_per_s"] = scaled_text(row_rate(row), Fraction(1))
+    return instance, rows
+
+
 def test_scaling_all_rates_scales_the_throughput_and_changes_no_plan(tmp_path: Path) -> None:
     compared = 0
     for seed in range(60):
-        instance, rows = drawn(seed)
-        for row in rows:
-            row["requests_per_s"] = scaled_text(row_rate(row), Fraction(1))
+        instance, rows = drawn_with_rates(seed)
         before = solved(tmp_path / "before", (instance, rows), Options())
         for row in rows:
             row["requests_per_s"] = scaled_text(row["requests_per_s"], Fraction(5, 2))
@@ -328,9 +334,7 @@ def test_scaling_all_rates_scales_the_throughput_and_changes_no_plan(tmp_path: P
 def test_scaling_all_latencies_and_limits_scales_the_latencies_and_changes_no_plan(tmp_path: Path) -> None:
     compared = 0
     for seed in range(60):
-        instance, rows = drawn(seed)
-        for row in rows:
-            row["requests_per_s"] = scaled_text(row_rate(row), Fraction(1))
+        instance, rows = drawn_with_rates(seed)
         before = solved(tmp_path / "before", (instance, rows), Options())
         for row in rows:
             for key in ("latency_ms", "ttft_ms"):

@@ -55,14 +55,7 @@ class PlanModel:
 
     def maximise(self, expression: pulp.LpAffineExpression) -> None:
         """Sets the objective."""
-        self._set(expression, pulp.LpMaximize)
-
-    def minimise(self, expression: pulp.LpAffineExpression) -> None:
-        """Sets the objective."""
-        self._set(expression, pulp.LpMinimize)
-
-    def _set(self, expression: pulp.LpAffineExpression, sense: int) -> None:
-        self.milp.problem.sense = sense
+        self.milp.problem.sense = pulp.LpMaximize
         self.milp.problem.setObjective(expression)
 
 
