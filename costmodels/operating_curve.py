@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from costmodels.gpus import Gpu
+from costmodels.models import Model
+from costmodels.options import EngineOptions
 from costmodels.partition import Partition
+from costmodels.traffic import Traffic
 
 Role = Literal["prefill", "decode", "colocated"]
 ROLES: tuple[Role, ...] = ("prefill", "decode", "colocated")
@@ -31,6 +35,8 @@ class OperatingPoint:
         Completed requests per second of one replica.
     memory_gib
         Memory per GPU in GiB; None where unknown.
+    itl_ms
+        Longest gap between two tokens in ms; None where unknown.
     """
 
     batch: int
@@ -38,6 +44,7 @@ class OperatingPoint:
     ttft_ms: Fraction | None
     requests_per_s: Fraction
     memory_gib: Fraction | None
+    itl_ms: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,9 @@ class OperatingCurve:
         and the last breakpoint is.
     fit_error
         Largest relative amount by which the curve was made worse than the samples behind it; 0 for measured rows.
+    itl_ms
+        Longest gap between two tokens of a sequence in ms at the breakpoints; empty where unknown (then the latency is
+        all that is known of it).
     """
 
     role: Role
@@ -94,6 +104,7 @@ class OperatingCurve:
     memory_gib: tuple[Fraction, ...] = ()
     interpolate: bool = False
     fit_error: Fraction = Fraction(0)
+    itl_ms: tuple[Fraction, ...] = ()
 
     @property
     def batch_step(self) -> int:
@@ -139,7 +150,8 @@ class OperatingCurve:
         latency = value(self.latency_ms)
         ttft = value(self.ttft_ms) if self.ttft_ms else (latency if self.role == "prefill" else None)
         memory = value(self.memory_gib) if self.memory_gib else None
-        return OperatingPoint(batch, latency, ttft, value(self.requests_per_s), memory)
+        itl = value(self.itl_ms) if self.itl_ms else None
+        return OperatingPoint(batch, latency, ttft, value(self.requests_per_s), memory, itl)
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,14 @@ class CurveQuery:
         Serving engine, None for any.
     precision
         Per role: a label, an exact string, or None for any.
+    traffic
+        Lengths of the requests; None: constant ``isl`` and ``osl``. Where given, those are its means, rounded.
+    device
+        Figures of the GPU, None: as the catalogue of the cost model has them.
+    shape
+        Shape of the model, None: as the catalogue of the cost model has it.
+    options
+        What else is asked of the engines.
     """
 
     gpu: str
@@ -179,6 +199,15 @@ class CurveQuery:
     osl: int
     backend: str | None
     precision: dict[Role, str | None]
+    traffic: Traffic | None = None
+    device: Gpu | None = None
+    shape: Model | None = None
+    options: EngineOptions = EngineOptions()
+
+    @property
+    def lengths(self) -> Traffic:
+        """The traffic, constant where none is given."""
+        return self.traffic or Traffic.constant(self.isl, self.osl)
 
 
 @dataclass(frozen=True)
