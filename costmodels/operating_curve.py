@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -202,7 +202,7 @@ class CurveQuery:
     traffic: Traffic | None = None
     device: Gpu | None = None
     shape: Model | None = None
-    options: EngineOptions = EngineOptions()
+    options: EngineOptions = field(default_factory=EngineOptions)
 
     @property
     def lengths(self) -> Traffic:
