@@ -5,8 +5,11 @@ from __future__ import annotations
 LABELS: dict[str, tuple[str, ...]] = {
     "bf16": ("bfloat16", "float16"),
     "fp8": ("fp8", "fp8_block", "fp8_static"),
-    "nvfp4": ("nvfp4",),
-    "mxfp4": ("mxfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8", "w4a8_mxfp4_fp8"),
+    "nvfp4": ("nvfp4", "nvfp4_wo", "w4a16_nvfp4"),
+    "mxfp4": (
+        *("mxfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8", "w4a8_mxfp4_fp8"),
+        *("w4a16_mxfp4_cutlass", "w4a8_mxfp4_mxfp8_trtllm"),
+    ),
     "int4": ("int4", "int4_wo", "w4a16", "w4afp8"),
 }
 """Label -> the weight formats that it stands for.
