@@ -177,6 +177,7 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
 @click.option("--min-step", metavar="P%", default="0", help="Skip points closer than this in interactivity.")
 def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
     """The exact frontier: tokens/s/GPU against tokens/s/user."""
+    from solver.arguments import numbers_of, share_of
     from solver.files import check_writable, write_whole
     from solver.report import frontier_lines
     from solver.result import to_json
@@ -242,29 +243,6 @@ def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept:
             fail(str(error))
 
 
-def numbers_of(text: str | None) -> list[Any]:
-    """Interactivities from a comma-separated list."""
-    from fractions import Fraction
-
-    try:
-        return [Fraction(word) for word in text.split(",")] if text else []
-    except (ValueError, ZeroDivisionError):
-        fail(f"--at: got {text}, must be numbers separated by commas, such as 20,50,100")
-
-
-def share_of(text: str) -> Any:
-    """A share from ``0.1%`` or ``0.001``."""
-    from fractions import Fraction
-
-    try:
-        share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except (ValueError, ZeroDivisionError):
-        fail(f"--min-step: got {text}, must be a share such as 0.1%")
-    if not 0 <= share <= 1:
-        fail(f"--min-step: got {text}, must be from 0% to 100%")
-    return share
-
-
 @main.command(epilog=EPILOG)
 @click.argument("instance")
 @click.argument("result", type=click.Path(path_type=Path))
@@ -296,6 +274,106 @@ def bench(names: tuple[str, ...], record: bool, time_limit: float) -> None:
 
     outcome = run_bench(names, record=record, time_limit_s=time_limit, say=click.echo)
     sys.exit(OK if outcome else CHECK_FAILED)
+
+
+class Lists(click.Command):
+    """A command whose file options take several values: ``--curves A B`` is ``--curves A --curves B``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeats such an option before each further value."""
+        option, spread = "", list[str]()
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in ("--measured", "--curves") else ""
+            elif option and spread[-1] != option:
+                spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@main.command(cls=Lists, epilog=EPILOG)
+@click.option("--measured", multiple=True, type=click.Path(path_type=Path), metavar="FILE...", help="Measured rows.")
+@click.option("--curves", "tables", multiple=True, type=click.Path(path_type=Path), metavar="FILE...", help="Tables.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.json", help="Write it as JSON.")
+def accuracy(measured: tuple[Path, ...], tables: tuple[Path, ...], output: Path | None) -> None:
+    """How far the embedded cost model is from measurements; without files, from those it carries."""
+    from rich.console import Console
+
+    from solver.accuracy_report import document, evaluate, lines
+    from solver.files import check_writable, write_whole
+    from solver.result import to_json
+
+    if output:
+        check_writable(output)
+    with Console(stderr=True).status("") as status:
+        found = evaluate(measured, tables, progress=lambda name: status.update(f"comparing {name}"))
+    if output:
+        write_whole(output, to_json(document(found)))
+    for line in lines(found):
+        click.echo(line)
+
+
+def engine_options(command: Any) -> Any:
+    """What the files of other tools may lack."""
+    from costmodels.imports.registry import OPTIONS
+
+    kinds = {"N": click.IntRange(1, 10**6), "NAME": click.STRING}
+    for flag, metavar, text in reversed(OPTIONS):
+        kind = kinds.get(metavar) or click.Choice(metavar.split("|"))
+        command = click.option(flag, type=kind, metavar=metavar, help=text)(command)
+    return command
+
+
+def import_help() -> str:
+    """The help of `import`: the formats, and what of them was never seen."""
+    from costmodels.imports.registry import listing
+
+    return f"Turns other tools' measurements into a table of operating curves.\n\nFORMAT is one of\n\n\b\n{listing()}"
+
+
+@main.command("import", help=import_help(), short_help="Turns other tools' measurements into a table.", epilog=EPILOG)
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("files", nargs=-1, required=True, metavar="FILES...", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.csv|F.csv.gz")
+@engine_options
+def import_files(format_name: str, files: tuple[Path, ...], output: Path, **given: Any) -> None:
+    """Turns other tools' measurements into a table."""
+    from costmodels.imports.convert import check_output, convert
+    from costmodels.imports.engine import Given
+    from solver.files import check_writable, write_whole
+
+    check_output(output)
+    check_writable(output)
+    imported = convert(format_name, files, Given(**{name: value for name, value in given.items() if value is not None}))
+    write_whole(output, imported.content(output))
+    click.echo("\n".join((f"wrote {output}", *imported.report)))
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.option("--role", type=click.Choice(["prefill", "decode", "colocated"]), help="Engines of this role only.")
+@click.option("--engine", metavar="LABEL", help="Engines with these words only, such as 'tp4 ep4 h200' or '#12'.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw curves, samples, fit error.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.csv", help="Write the breakpoints.")
+def curves(instance: str, role: Any, engine: str | None, plot: Path | None, output: Path | None) -> None:
+    """The operating curves that an instance is planned on."""
+    from solver.curves_report import as_csv, curves_of, lines
+    from solver.files import check_writable, write_whole
+
+    for target, endings in ((output, (".csv",)), (plot, (".png", ".svg"))):
+        if target is not None:
+            check_writable(target)
+            if target.suffix not in endings:
+                fail(f"{target.name}: must end in {' or '.join(endings)}")
+    found = curves_of(instance_path(instance), role, engine)
+    if plot:
+        from solver.curves_plot import plot_curves
+
+        plot_curves(found, plot)
+    if output:
+        write_whole(output, as_csv(found))
+    for line in lines(found):
+        click.echo(line)
 
 
 @main.command()

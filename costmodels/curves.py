@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from pathlib import Path
+from statistics import median
 
 from costmodels.errors import Fault, InputError
+from costmodels.interpolate import (
+    Measured,
+    Point,
+    contexts_of,
+    decode_points,
+    left_out_errors,
+    prefill_points,
+    prompts_of,
+)
 from costmodels.operating_curve import CurveQuery, CurveSet, OperatingCurve, Role
 from costmodels.partition import Partition
 from costmodels.precision import fits
@@ -48,16 +58,20 @@ class CurveTables:
         The tables; a query may draw on any of them.
     interpolate
         Whether the batches between measured ones are admissible too.
+    interpolate_lengths
+        Whether constant lengths between measured ones are served too; distributed lengths always are.
     """
 
     tables: tuple[Table, ...]
     interpolate: bool = False
+    interpolate_lengths: bool = False
 
     name = "curves"
+    counted = "rows"
     known_error = "rows as given; their own error is that of whoever measured them"
 
     @classmethod
-    def read(cls, paths: Sequence[Path], interpolate: bool = False) -> CurveTables:
+    def read(cls, paths: Sequence[Path], interpolate: bool = False, interpolate_lengths: bool = False) -> CurveTables:
         """
         Reads tables.
 
@@ -76,7 +90,7 @@ class CurveTables:
         faults = faults or _shared_engines(tables)
         if faults:
             raise InputError(faults)
-        return cls(tuple(tables), interpolate)
+        return cls(tuple(tables), interpolate, interpolate_lengths)
 
     @property
     def description(self) -> str:
@@ -92,17 +106,53 @@ class CurveTables:
         Raises
         ------
         InputError
-            When rows contradict each other (a decode row with OSL 1 and no rate).
+            When rows contradict each other (a decode row with OSL 1 and no rate), or lengths that are interpolated lie
+            outside the measured ones.
         """
         dropped: Counter[str] = Counter()
         curves: list[OperatingCurve] = []
         notes: list[str] = []
-        for table in self.tables:
-            found = _engines(table, query, dropped)
-            curves += [_curve(table, key, rows, self.interpolate) for key, rows in sorted(found.items())]
+        exact: set[str] = set()
+        if query.lengths.is_constant:
+            for table in self.tables:
+                chosen = _rows(table, query)
+                exact |= {table.columns["phase"][row] for row in chosen}
+                found = _engines(table, query, chosen, dropped)
+                curves += [_curve(table, key, rows, self.interpolate) for key, rows in sorted(found.items())]
+        if not query.lengths.is_constant or self.interpolate_lengths:
+            curves += self._between(query, exact, dropped, notes)
         notes += _little_notes(curves, query.osl)
         notes += _copied_latency_notes(curves)
         return CurveSet(tuple(curves), dict(dropped), tuple(notes))
+
+    def _between(
+        self, query: CurveQuery, exact: set[str], dropped: Counter[str], notes: list[str]
+    ) -> list[OperatingCurve]:
+        """Curves of the roles without rows of the very lengths: interpolated over the lengths that there are."""
+        curves: list[OperatingCurve] = []
+        for role in ("prefill", "decode"):
+            if role in exact or (role == "decode" and query.lengths.osl == 1):
+                continue
+            errors: list[float] = []
+            measured: list[Measured] = []
+            for table in self.tables:
+                rows = _rows(table, query, role)
+                for key, mine in sorted(_engines(table, query, rows, dropped, by_lengths=False).items()):
+                    here = [_measured(table, role, row) for row in mine]
+                    points = _points_between(query, role, here, dropped)
+                    if points:
+                        curves.append(_curve_between(key, points, self.interpolate))
+                    errors += left_out_errors(here)
+                    measured += here
+            if measured and not any(curve.role == role for curve in curves):
+                raise InputError([_outside(query, role, measured)])
+            if errors:
+                notes.append(_interpolation_note(role, errors))
+        if "colocated" not in exact:
+            count = sum(len(_rows(table, query, "colocated")) for table in self.tables)
+            if count:
+                dropped["co-located rows of other lengths (they are not interpolated)"] += count
+        return curves
 
     def inventory(self) -> str:
         """What the tables hold, for the message when nothing matches."""
@@ -133,26 +183,33 @@ def _shared_engines(tables: list[Table]) -> list[Fault]:
     return list(faults.values())
 
 
-def _engines(table: Table, query: CurveQuery, dropped: Counter[str]) -> dict[_Key, list[int]]:
-    """Row numbers of each engine that the query may use."""
+def _rows(table: Table, query: CurveQuery, role: str | None = None) -> list[int]:
+    """Numbers of the rows of a GPU type and model: of the very lengths asked for, or of a role at any lengths."""
     cells = table.columns
     isl, osl = str(query.isl), str(query.osl)
-    engines: dict[_Key, list[int]] = {}
-    columns = [cells[name] for name in (*IDENTITY, "chunk_tokens")]
-    chosen = [
+    wanted = zip(cells["system"], cells["model"], cells["phase"], cells["isl"], cells["osl"], strict=True)
+    return [
         row
-        for row, (system, model, row_isl, row_osl) in enumerate(
-            zip(cells["system"], cells["model"], cells["isl"], cells["osl"], strict=True)
-        )
-        if system == query.gpu and model == query.model and row_isl == isl and row_osl in ("", osl)
+        for row, (system, model, phase, row_isl, row_osl) in enumerate(wanted)
+        if system == query.gpu
+        and model == query.model
+        and (phase == role if role else row_isl == isl and row_osl in ("", osl))
     ]
-    for row in chosen:
+
+
+def _engines(
+    table: Table, query: CurveQuery, rows: list[int], dropped: Counter[str], by_lengths: bool = True
+) -> dict[_Key, list[int]]:
+    """Of some rows those that the query may use, by engine; memory is judged here where lengths are as asked for."""
+    engines: dict[_Key, list[int]] = {}
+    columns = [table.columns[name] for name in (*IDENTITY, "chunk_tokens")]
+    for row in rows:
         engines.setdefault(tuple(column[row] for column in columns), []).append(row)
     for key in list(engines):
         reason = _unusable(dict(zip((*IDENTITY, "chunk_tokens"), key, strict=True)), query)
         if reason:
             dropped[reason] += len(engines.pop(key))
-    if query.memory_gib is not None:
+    if query.memory_gib is not None and by_lengths:
         _drop_memory(table, query.memory_gib, engines, dropped)
     return engines
 
@@ -209,6 +266,81 @@ def _curve(table: Table, key: _Key, rows: list[int], interpolate: bool) -> Opera
         ttft_ms=tuple(Fraction(cells["ttft_ms"][row]) for row in rows) if role == "colocated" else (),
         memory_gib=memory if len(memory) == len(rows) else (),
         interpolate=interpolate,
+    )
+
+
+def _measured(table: Table, role: Role, row: int) -> Measured:
+    cells = {name: column[row] for name, column in table.columns.items()}
+    return Measured(
+        batch=int(cells["batch"]),
+        isl=int(cells["isl"]),
+        osl=int(cells["osl"] or 0),
+        latency_ms=Fraction(cells["latency_ms"]),
+        requests_per_s=_rate(table, role, int(cells["pp"]), row),
+        memory_gib=Fraction(cells["memory_gib"]) if cells["memory_gib"] else None,
+    )
+
+
+def _points_between(query: CurveQuery, role: Role, rows: list[Measured], dropped: Counter[str]) -> list[Point]:
+    """The batches that were measured on both sides of the lengths asked for, and fit the memory."""
+    if role == "prefill":
+        points = prefill_points(rows, query.lengths, query.options.ttft_percentile)
+    else:
+        points = decode_points(rows, query.lengths)
+    missing = len({row.batch for row in rows}) - len(points)
+    if missing:
+        dropped["lengths not measured on both sides"] += missing
+    limit = query.memory_gib
+    if limit is None:
+        return points
+    fitting = [point for point in points if point.memory_gib is None or point.memory_gib <= limit]
+    if len(fitting) < len(points):
+        dropped[f"memory above {float(limit):g} GiB"] += len(points) - len(fitting)
+    return fitting
+
+
+def _curve_between(key: _Key, points: list[Point], interpolate: bool) -> OperatingCurve:
+    engine = dict(zip((*IDENTITY, "chunk_tokens"), key, strict=True))
+    memory = tuple(point.memory_gib for point in points if point.memory_gib is not None)
+    return OperatingCurve(
+        role=engine["phase"],  # type: ignore[arg-type]
+        system=engine["system"],
+        backend=engine["backend"],
+        backend_version=engine["backend_version"],
+        model=engine["model"],
+        precision=engine["precision"],
+        partition=_partition(engine),
+        domain_gpus=int(engine["domain_gpus"]),
+        chunk_tokens=int(engine["chunk_tokens"]),
+        batch=tuple(point.batch for point in points),
+        latency_ms=tuple(point.latency_ms for point in points),
+        requests_per_s=tuple(point.requests_per_s for point in points),
+        memory_gib=memory if len(memory) == len(points) else (),
+        interpolate=interpolate,
+    )
+
+
+def _outside(query: CurveQuery, role: str, rows: list[Measured]) -> Fault:
+    """No batch of any engine was measured on both sides of what is asked for."""
+    if role == "prefill":
+        prompts = prompts_of(query.lengths)
+        asked = f"prompts of {prompts[0][0]} to {prompts[-1][0]} tokens"
+        if query.options.ttft_percentile is not None:
+            asked += f", {query.lengths.isl_at(query.options.ttft_percentile)} at the percentile of the TTFT"
+        there = "ISL " + ", ".join(map(str, sorted({row.isl for row in rows})))
+    else:
+        asked = f"a mean context (ISL + OSL/2, over all steps) of {float(contexts_of(query.lengths)[0]):.6g} tokens"
+        there = "isl/osl " + ", ".join(f"{isl}/{osl}" for isl, osl in sorted({(row.isl, row.osl) for row in rows}))
+    text = f"{asked} of {query.model} on {query.gpu}: no engine was measured on both sides, and nothing is extrapolated"
+    way = "stay between them, with min_tokens and max_tokens (of a trace: min_isl, max_isl) if need be"
+    return Fault("$.workloads[].isl", f"{text}; {role} rows there are for {there}; {way}")
+
+
+def _interpolation_note(role: str, errors: list[float]) -> str:
+    over = "ISL" if role == "prefill" else "mean context"
+    return (
+        f"{role} latencies are interpolated over {over}; each inner measured ISL left out and predicted from the "
+        f"others is off by {median(errors):.1%} (median of {len(errors)} rows), at most {max(errors):.0%}"
     )
 
 

@@ -23,11 +23,12 @@ class EngineOptions:
     accepted_tokens
         Tokens that a decode step yields on average, the certain one included: 1 to ``draft_tokens + 1``.
     ttft_percentile
-        None: TTFT of the mean prompt. Else TTFT of a prompt at this percentile (0 to 1) of the input lengths.
+        None: TTFT of the mean prompt. Else TTFT of a prompt at this percentile (0 to 1) of the input lengths, whole or
+        in chunks, among mean ones. Rates are those of the mean prompt.
     pp_efficiency
         ``(pp, share)``: what a pipeline of that depth reaches of a full one without bubbles; 1 where none is given.
     expert_imbalance
-        Load of the fullest EP rank over the mean, at least 1; None: as expected from independent choices.
+        Load of the fullest EP rank over the mean, up to the number of ranks; None: as fitted (``skew``).
     cache_up_projection
         Whether chunked prompts keep the up-projected keys and values of MLA, instead of projecting up again per chunk.
     """

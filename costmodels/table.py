@@ -62,7 +62,7 @@ def read_table(path: Path) -> Table:
     InputError
         When the file cannot be read, or a cell is wrong; at most 20 faults are listed and the rest counted.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=False)
+    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=False)
     try:
         lines = list(reader)
     except csv.Error as error:
@@ -93,7 +93,15 @@ def read_table(path: Path) -> Table:
     return table
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """
+    The text of a file, plain or gzip.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, is broken gzip, is not UTF-8, or holds NUL bytes.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -19,15 +19,28 @@ class Traffic:
         (input tokens, output tokens, share of the requests), shares positive and summing to 1, ascending, no two alike.
     description
         What it was made from, in words.
+    isl_marks, total_marks
+        (percentile from 0 to 1, tokens) of the input, and of input and output together, where they are known better
+        than from the classes.
     """
 
     classes: tuple[tuple[int, int, Fraction], ...]
     description: str = ""
+    isl_marks: tuple[tuple[Fraction, int], ...] = ()
+    total_marks: tuple[tuple[Fraction, int], ...] = ()
 
     @classmethod
     def constant(cls, isl: int, osl: int) -> Traffic:
         """Every request has the same lengths."""
         return cls(((isl, osl, Fraction(1)),), f"constant {isl}/{osl}")
+
+    def __hash__(self) -> int:
+        """Of the classes, computed once: they are many."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.classes)
 
     @property
     def is_constant(self) -> bool:
@@ -69,11 +82,17 @@ class Traffic:
 
     def isl_at(self, percentile: Fraction) -> int:
         """The smallest input length that at least ``percentile`` (0 to 1) of the requests do not exceed."""
-        return self._smallest(sorted((isl, share) for isl, _, share in self.classes), percentile)
+        known = dict(self.isl_marks).get(percentile)
+        return known or self._smallest(sorted((isl, share) for isl, _, share in self.classes), percentile)
+
+    def osl_at(self, percentile: Fraction) -> int:
+        """As :meth:`isl_at`, of the output tokens."""
+        return self._smallest(sorted((osl, share) for _, osl, share in self.classes), percentile)
 
     def total_at(self, percentile: Fraction) -> int:
         """As :meth:`isl_at`, of input and output tokens together."""
-        return self._smallest(sorted((isl + osl, share) for isl, osl, share in self.classes), percentile)
+        known = dict(self.total_marks).get(percentile)
+        return known or self._smallest(sorted((isl + osl, share) for isl, osl, share in self.classes), percentile)
 
     def total_mean(self) -> int:
         """Mean KV tokens of a resident sequence over its life, rounded up."""

@@ -181,8 +181,6 @@ class _Keys:
             yield from self.sections(inner_path, part)
 
     def _type(self, node: Json) -> str:
-        if "x-later" in node and "type" not in node:
-            return "refused"
         if "oneOf" in node:
             words = [self._type(option) for option in node["oneOf"]]
             return " or ".join("a list of them" if word == f"list of {words[0]}" else word for word in words)
@@ -242,18 +240,7 @@ def _default(node: Json) -> str:
 
 def _meaning(name: str, node: Json) -> str:
     text = node.get("description", PLAIN.get(name, ""))
-    later = node.get("x-later") or next((o["properties"]["kind"].get("x-later") for o in _kinds(node)), None)
-    if later:
-        text += f". **Refused in this version**{'' if 'x-later' in node else ' (silicon)'}: {later}"
-    if "x-later-object" in node:
-        text += f". An object here is **refused in this version**: {node['x-later-object']}"
     return text.replace("|", "\\|")
-
-
-def _kinds(node: Json) -> Iterator[Json]:
-    for option in node.get("oneOf", []):
-        if "x-later" in option.get("properties", {}).get("kind", {}):
-            yield option
 
 
 def slug(heading: str) -> str:

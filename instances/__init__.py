@@ -24,7 +24,8 @@ class Description(TypedDict):
     pools
         For each pool its GPUs, such as ``72 x h200_sxm``.
     workloads
-        For each workload its model and ISL/OSL, such as ``Qwen/Qwen3-32B-FP8 4500/750``.
+        For each workload its model and ISL/OSL, such as ``Qwen/Qwen3-32B-FP8 4500/750``; of lengths that differ the
+        mean (``~4500``), ``histogram``, or the name of the trace.
     cost_model
         The kind of cost model: ``curves`` or ``roofline``.
     """
@@ -92,9 +93,20 @@ def describe(name: str) -> Description:
         objective=document.get("objective", "throughput"),
         gpus="unlimited" if "unlimited" in counts else sum(counts),
         pools=[f"{pool['gpus']} x {pool['gpu']}" for pool in document["pools"]],
-        workloads=[f"{item['model']} {item['isl']}/{item['osl']}" for item in document["workloads"]],
+        workloads=[f"{item['model']} {_lengths(item)}" for item in document["workloads"]],
         cost_model=document.get("cost_model", {"kind": "roofline"})["kind"],
     )
+
+
+def _lengths(workload: dict[str, Any]) -> str:
+    if "traffic" in workload:
+        return Path(workload["traffic"]["trace"]).stem
+    sides = (workload["isl"], workload["osl"])
+    return "/".join(f"{side}" if isinstance(side, int) else _distribution(side) for side in sides)
+
+
+def _distribution(side: dict[str, Any]) -> str:
+    return f"~{side['mean']}" if "mean" in side else "histogram"
 
 
 def _is_there(file: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from costmodels.operating_curve import Role
 from solver.deployment import Deployment
 from solver.engines import Engine, EngineSet
-from solver.instance import Instance
+from solver.instance import Instance, Workload
 from solver.points import PointTable, scaled_limit
 
 
@@ -51,6 +51,10 @@ class Column:
         Rate of one replica times the role's utilisation.
     most
         Replicas that fit the pool when nothing else is there.
+    late_ms
+        Of a prefill point, per arrival class of decode pools (:func:`solver.handover.arrivals`): TTFT with the exposed
+        hand-over in ms; None where that is above a limit, so that the two may not be joined. Empty where there is one
+        class only: then it is ``ttft_ms``.
     """
 
     engine: Engine
@@ -59,6 +63,7 @@ class Column:
     ttft_ms: Fraction
     requests_per_s: Fraction
     most: int
+    late_ms: tuple[Fraction | None, ...] = ()
 
     @property
     def role(self) -> Role:
@@ -69,6 +74,10 @@ class Column:
     def gpus(self) -> int:
         """GPUs of one replica."""
         return self.engine.curve.partition.gpus
+
+    def late(self, arrival: int) -> Fraction | None:
+        """TTFT when joined with decode pools of an arrival class; None where that is not allowed."""
+        return self.late_ms[arrival] if self.late_ms else self.ttft_ms
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class Candidates:
         self.table = table
         self.dominance = dominance
         self._footprints = [self._reduced(engine, points) for engine, points in self._groups()]
-        self._columns: dict[int, Column] = {}
+        self._columns: dict[tuple[int, Fraction | None], Column] = {}
         self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self._footprints}
 
     def tpot_levels(self) -> list[Fraction]:
@@ -123,7 +132,8 @@ class Candidates:
 
     def ttft_levels(self) -> list[Fraction]:
         """The distinct TTFT of all prefill and co-located points, ascending, in ms."""
-        return self._levels(self.table.ttft, "decode")
+        levels = {level for late in self.table.late for level in self._levels(late, "decode")}
+        return sorted(levels)
 
     def columns(self, limits: Limits = NO_LIMITS) -> tuple[Column, ...]:
         """The columns at the given limits, in canonical order: of two that could serve alike, the better first."""
@@ -132,7 +142,7 @@ class Candidates:
             chosen = self._undominated(chosen, limits)
         table = self.table
         chosen.sort(key=lambda p: self._canonical(table.engines[table.engine[p]], p))
-        return tuple(self._columns.get(point) or self._column(point) for point in chosen)
+        return tuple(self._column(point, limits) for point in chosen)
 
     def tightened(self, deployment: Deployment, limits: Limits) -> Deployment | None:
         """
@@ -143,7 +153,7 @@ class Candidates:
         """
         serving = self.instance.serving
         coupled = any(workload.e2el_ms is not None for workload in self.instance.workloads)
-        if coupled or serving.decode_covers or serving.engines_per_role != 1:
+        if coupled or self._has_arrivals or serving.decode_covers or serving.engines_per_role != 1:
             return None
         chosen = []
         for a in deployment.assignments:
@@ -187,6 +197,8 @@ class Candidates:
     def _reduced(self, engine: Engine, points: list[int]) -> _Footprint:
         """The points of a footprint by ascending time, without those that an earlier one beats in rate."""
         table = self.table
+        if self._has_arrivals and engine.curve.role == "prefill":
+            return self._reduced_late(engine, points)
         index = np.array(points)
         time = (table.ttft if engine.curve.role == "prefill" else table.latency)[index]
         rate = table.rate[index]
@@ -200,6 +212,30 @@ class Candidates:
             first = self._first_of_equal(index, rate)
             index, time = index[first], time[first]
         return _Footprint(engine, tuple(map(int, index)), tuple(map(int, time)))
+
+    def _reduced_late(self, engine: Engine, points: list[int]) -> _Footprint:
+        """As :meth:`_reduced` where prefill points have several TTFT: without those that another beats in them all."""
+        table = self.table
+        ordered = sorted(points, key=lambda p: (int(table.ttft[p]), -int(table.rate[p]), int(table.batch[p])))
+        helps, alone = self._rate_only_helps("prefill"), self.instance.serving.engines_per_role == 1
+        kept: list[int] = []
+        for point in ordered if self.dominance else ():
+            rate, mine = int(table.rate[point]), int(table.engine[point])
+            rivals = (
+                other
+                for other in kept
+                if (helps and int(table.rate[other]) >= rate)
+                or (int(table.rate[other]) == rate and (alone or int(table.engine[other]) == mine))
+            )
+            if not any(all(late[other] <= late[point] for late in table.late) for other in rivals):
+                kept.append(point)
+        kept = kept if self.dominance else ordered
+        return _Footprint(engine, tuple(kept), tuple(int(table.ttft[point]) for point in kept))
+
+    @property
+    def _has_arrivals(self) -> bool:
+        """Whether TTFT depends on the pool that decodes."""
+        return len(self.table.late) > 1
 
     def _first_of_equal(self, index: np.ndarray, rate: np.ndarray) -> list[int]:
         """Positions of the first point of each rate; of each rate and engine where several engines may be mixed."""
@@ -225,7 +261,11 @@ class Candidates:
             points = footprint.points
         else:
             points = footprint.points[: bisect_right(footprint.times, scaled_limit(limit, self.table))]
-        return points[-1:] if self._only_best(footprint, limits) else points
+        return self._fastest(points) if self._only_best(footprint, limits) else points
+
+    def _fastest(self, points: tuple[int, ...]) -> tuple[int, ...]:
+        """The point of highest rate: the last, where the points are a staircase."""
+        return (max(points, key=lambda p: int(self.table.rate[p])),) if points and self._has_arrivals else points[-1:]
 
     def _only_best(self, footprint: _Footprint, limits: Limits) -> bool:
         coupled = self._is_coupled(footprint.engine, limits)
@@ -233,13 +273,20 @@ class Candidates:
 
     def _is_coupled(self, engine: Engine, limits: Limits) -> bool:
         """Whether an end-to-end limit couples prefill and decode: not where their own limits already imply it."""
-        workload = engine.workload
-        if workload.e2el_ms is None or engine.curve.role == "colocated":
+        workload, role = engine.workload, engine.curve.role
+        if self._has_arrivals and role == "prefill" and self._ttft_limit(workload, limits) is not None:
+            return True
+        if workload.e2el_ms is None or role == "colocated":
             return False
         ttft, tpot = limits.ttft_ms.get(workload.name), limits.tpot_ms.get(workload.name)
         if workload.osl == 1 or ttft is None or tpot is None:
             return True
         return ttft + (workload.osl - 1) * tpot > workload.e2el_ms
+
+    def _ttft_limit(self, workload: Workload, limits: Limits) -> Fraction | None:
+        """The tighter of the workload's TTFT limit and the extra one."""
+        given = (workload.ttft_ms, limits.ttft_ms.get(workload.name))
+        return min((limit for limit in given if limit is not None), default=None)
 
     def _colocated_within(self, footprint: _Footprint, tpot: Fraction | None, ttft: Fraction) -> tuple[int, ...]:
         """With a TTFT limit the staircase over TPOT may have lost points: look at all of them again."""
@@ -284,7 +331,7 @@ class Candidates:
             copies = Fraction(second.curve.partition.gpus, first.curve.partition.gpus)
         else:
             copies = Fraction(self._copies(first, second))
-        slower = table.latency[a] > table.latency[b] or table.ttft[a] > table.ttft[b]
+        slower = table.latency[a] > table.latency[b] or any(late[a] > late[b] for late in table.late)
         coupled = self._is_coupled(first, limits)
         return bool(copies * int(table.rate[a]) >= int(table.rate[b]) and copies > 0 and not (coupled and slower))
 
@@ -302,9 +349,14 @@ class Candidates:
         bounded = (a.workload.name, a.curve.role) in self.instance.serving.max_replicas
         return min(copies, 1) if bounded else copies
 
-    def _column(self, point: int) -> Column:
+    def _column(self, point: int, limits: Limits) -> Column:
         table = self.table
         engine = table.engines[table.engine[point]]
+        is_late = self._has_arrivals and engine.curve.role == "prefill"
+        limit = self._ttft_limit(engine.workload, limits) if is_late else None
+        if (point, limit) in self._columns:
+            return self._columns[point, limit]
+        late = (ms if limit is None or ms <= limit else None for ms in table.late_ms(point)) if is_late else ()
         serving = self.instance.serving
         most = engine.most_replicas
         bound = serving.max_replicas.get((engine.workload.name, engine.curve.role))
@@ -313,10 +365,11 @@ class Candidates:
             batch=int(table.batch[point]),
             latency_ms=table.latency_ms(point),
             ttft_ms=table.ttft_ms(point),
-            requests_per_s=table.requests_per_s(point) * serving.utilization[engine.curve.role],
+            requests_per_s=table.requests_per_s(point) * self.instance.utilization(engine.workload, engine.curve.role),
             most=most if bound is None else min(most, bound),
+            late_ms=tuple(late),
         )
-        self._columns[point] = column
+        self._columns[point, limit] = column
         return column
 
 

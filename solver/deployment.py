@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
 from costmodels.operating_curve import OperatingPoint, Role
 from solver.engines import Engine
+from solver.handover import Cut, Rates, cuts_of, exposed_ms, link_rates, planned_rate
 from solver.instance import Instance, Pool, Workload
 
 
@@ -81,9 +82,12 @@ class Deployment:
         total: dict[tuple[str, Role], Fraction] = {}
         for a in self.assignments:
             key = (a.engine.workload.name, a.role)
-            rate = a.point.requests_per_s * a.replicas * self.instance.serving.utilization[a.role]
-            total[key] = total.get(key, Fraction(0)) + rate
+            total[key] = total.get(key, Fraction(0)) + self.planned(a)
         return total
+
+    def planned(self, a: Assignment) -> Fraction:
+        """Requests/s that all replicas of an assignment are planned to carry: utilization and KV hand-over included."""
+        return planned_rate(self.instance, a.engine, a.point.requests_per_s) * a.replicas
 
     def capacity(self, workload: Workload, role: Role) -> Fraction:
         """Requests/s that a role of a workload can do, utilisation included."""
@@ -91,9 +95,71 @@ class Deployment:
 
     def flow(self, workload: Workload) -> Fraction:
         """Credited requests/s: min(prefill, decode) + co-located, at most ``max_requests_per_s``."""
-        joined = min(self.capacity(workload, role) for role in workload.roles("disaggregated"))
-        flow = joined + self.capacity(workload, "colocated")
+        flow = self.joined(workload) + self.capacity(workload, "colocated")
         return flow if workload.max_requests_per_s is None else min(flow, workload.max_requests_per_s)
+
+    def joined(self, workload: Workload) -> Fraction:
+        """Requests/s that prefill and decode engines can do together: the least cut of the hand-over."""
+        roles = workload.roles("disaggregated")
+        if self.instance.kv_links is None or len(roles) == 1:
+            return min(self.capacity(workload, role) for role in roles)
+        return self.through(workload, self.narrowest(workload))
+
+    def narrowest(self, workload: Workload) -> Cut:
+        """The first of the cuts that let the least pass."""
+        return self._narrowest[workload.name]
+
+    @cached_property
+    def _narrowest(self) -> dict[str, Cut]:
+        return {
+            workload.name: min(cuts_of(self.instance, workload), key=lambda cut: self.through(workload, cut))
+            for workload in self.instance.workloads
+        }
+
+    def through(self, workload: Workload, cut: Cut) -> Fraction:
+        """Requests/s of a workload that a cut through the hand-over lets pass."""
+        prefill, decode, links = self._ends[workload.name]
+        return cut.capacity(prefill, decode, links) if prefill and (decode or workload.osl == 1) else Fraction(0)
+
+    @cached_property
+    def _ends(self) -> dict[str, tuple[Rates, Rates, Mapping[tuple[str, str], Fraction]]]:
+        """Per workload what its prefill and its decode engines can do on each pool, and what each link carries."""
+        return {
+            workload.name: (
+                self.rates(workload, "prefill"),
+                self.rates(workload, "decode"),
+                link_rates(self.instance, self.kv_bytes_per_request(workload) or Fraction(1)),
+            )
+            for workload in self.instance.workloads
+        }
+
+    def rates(self, workload: Workload, role: Role) -> dict[str, Fraction]:
+        """Pool name to the requests/s that a role of a workload can do there."""
+        found: dict[str, Fraction] = {}
+        for a in self.of_role(workload, role):
+            found[a.engine.pool.name] = found.get(a.engine.pool.name, Fraction(0)) + self.planned(a)
+        return found
+
+    def kv_bytes_per_request(self, workload: Workload) -> Fraction:
+        """KV cache of one request that is handed over, in bytes; 0 where nothing limits the hand-over."""
+        used = [a.engine.kv for a in self.of_role(workload, "prefill")]
+        return next((kv.bytes_per_request for kv in used if kv is not None), Fraction(0))
+
+    def first_token_ms(self, workload: Workload) -> list[tuple[Assignment, Assignment | None, Fraction]]:
+        """
+        TTFT of every way that a request of a workload may take, in ms.
+
+        Each prefill engine with each decode engine in use, the exposed hand-over included; each co-located engine.
+        """
+        found: list[tuple[Assignment, Assignment | None, Fraction]] = []
+        for a in self.of_role(workload, "prefill"):
+            ttft, latency = a.point.ttft_ms or Fraction(0), a.point.latency_ms
+            seconds = self.of_role(workload, "decode")
+            for b in seconds:
+                exposed = exposed_ms(self.instance, a.engine, a.batch, latency, b.engine.pool)
+                found.append((a, b, ttft + exposed))
+            found += [] if seconds else [(a, None, ttft)]
+        return found + [(a, None, a.point.ttft_ms or Fraction(0)) for a in self.of_role(workload, "colocated")]
 
     def is_served(self, workload: Workload) -> bool:
         """Whether anything serves the workload."""
@@ -151,7 +217,7 @@ class Deployment:
     @cached_property
     def ttft_ms(self) -> Fraction | None:
         """TTFT in ms of the slowest prefill or co-located point used."""
-        return max((a.point.ttft_ms for a in self.assignments if a.point.ttft_ms is not None), default=None)
+        return max((t for w in self.instance.workloads for *_, t in self.first_token_ms(w)), default=None)
 
     @property
     def tokens_per_s_per_user(self) -> Fraction | None:

@@ -30,7 +30,7 @@ class Reason:
     Parameters
     ----------
     requirement
-        TTFT, TPOT, E2E, inventory, memory, demand, budget, rules.
+        TTFT, TPOT, E2E, inventory, memory, demand, budget, kv_gbps, kv_links, KV hand-over, rules.
     where
         Workload or pool.
     given, nearest
@@ -99,7 +99,7 @@ def reasons_for(stages: Stages, model: CostModel) -> tuple[Mapping[str, object],
 
 def _nearest(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
     for workload in instance.workloads:
-        for key, name in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2el_ms", "E2E")):
+        for key, name in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2el_ms", "E2E"), ("itl_ms", "ITL")):
             given: Fraction | None = getattr(workload, key)
             if given is not None:
                 yield from _latency(instance, workload, key, name, given, stages, model)
@@ -109,6 +109,8 @@ def _nearest(instance: Instance, stages: Stages, model: CostModel) -> Iterator[R
         yield from _inventory(instance, pool, stages, model)
         if pool.memory_gib is not None:
             yield from _memory(instance, pool, stages, model)
+        if pool.kv_gbps is not None:
+            yield from _handover(instance, pool, pool.kv_gbps, stages, model)
     yield from _budget(instance, stages, model)
     yield from _rules(instance, stages, model)
 
@@ -160,18 +162,18 @@ def _latency(
     free = _with_workload(instance, workload, **{key: None})
     if _feasible(free, stages, model) is None:
         return
-    levels = _Levels.of(free, workload.name, model)
 
     def change(level: Fraction) -> Instance:
         return _with_workload(instance, workload, **{key: level})
 
+    levels = _Levels.of(free, workload.name, model)
     if key == "e2el_ms":
         some = levels.sums(given, None)
         near = _bisect(some, change, stages, model)
         below = max((s for s in some if near is not None and s < near), default=given)
         nearest = None if near is None else _bisect(levels.sums(below, near), change, stages, model)
     else:
-        all_levels = levels.first if key == "ttft_ms" else levels.each
+        all_levels = {"ttft_ms": levels.first, "tpot_ms": levels.each, "itl_ms": levels.gaps}[key]
         nearest = _bisect([level for level in all_levels if level > given], change, stages, model)
     if nearest is not None:
         yield Reason(name, workload.name, given, nearest, "ms")
@@ -190,21 +192,29 @@ class _Levels:
         End to end of single points: co-located ones.
     pairs
         TTFT of prefill points, and (OSL - 1) x TPOT of decode points: end to end is a sum of one of each.
+    gaps
+        Longest token gap of decode and co-located points, where it is known or limited.
     """
 
     first: list[Fraction]
     each: list[Fraction]
     alone: list[Fraction]
     pairs: tuple[list[Fraction], list[Fraction]]
+    gaps: list[Fraction]
 
     @classmethod
     def of(cls, instance: Instance, name: str, model: CostModel) -> _Levels:
         table = points_of(instance, engines_of(instance, model))
         found: dict[str, set[tuple[Fraction, Fraction]]] = {"prefill": set(), "decode": set(), "colocated": set()}
+        gaps: set[Fraction] = set()
         for point in range(len(table)):
             engine = table.engines[table.engine[point]]
             if engine.workload.name == name:
-                found[engine.curve.role].add((table.ttft_ms(point), table.latency_ms(point)))
+                found[engine.curve.role].update((late, table.latency_ms(point)) for late in table.late_ms(point))
+                if engine.curve.itl_ms:
+                    gaps.add(engine.curve.at(int(table.batch[point])).itl_ms or Fraction(0))
+                elif engine.curve.role == "decode":
+                    gaps.add(table.latency_ms(point))
         steps = instance.workload(name).osl - 1
         prefill = {ttft for ttft, _ in found["prefill"]}
         decode = {latency for _, latency in found["decode"]}
@@ -213,6 +223,7 @@ class _Levels:
             sorted(decode | {latency for _, latency in found["colocated"]}),
             sorted({ttft + steps * latency for ttft, latency in found["colocated"]}),
             (sorted(prefill), sorted(steps * latency for latency in decode) if steps else [Fraction(0)]),
+            sorted(gaps),
         )
 
     def sums(self, above: Fraction, most: Fraction | None) -> list[Fraction]:
@@ -283,6 +294,22 @@ def _memory(instance: Instance, pool: Pool, stages: Stages, model: CostModel) ->
         yield Reason("memory", pool.name, pool.memory_gib or Fraction(0), nearest, "GiB per GPU")
 
 
+def _handover(instance: Instance, pool: Pool, given: Fraction, stages: Stages, model: CostModel) -> Iterator[Reason]:
+    """C6: the KV hand-over bandwidth of a pool's GPUs, to three digits upwards."""
+
+    def change(level: Fraction | None) -> Instance:
+        return _with_pool(instance, pool, kv_gbps=level)
+
+    if _feasible(change(None), stages, model) is None:
+        return
+    for exponent in range(9):
+        low, high = given * 10**exponent, given * 10 ** (exponent + 1)
+        nearest = _bisect([low + (high - low) * step / 900 for step in range(1, 901)], change, stages, model)
+        if nearest is not None:
+            yield Reason("kv_gbps", pool.name, given, nearest, "GB/s per GPU")
+            return
+
+
 def _budget(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Reason]:
     budget = instance.budget
     no_usd, no_watts = replace(budget, usd_per_hour=None), replace(budget, watts=None)
@@ -312,12 +339,20 @@ def _rules(instance: Instance, stages: Stages, model: CostModel) -> Iterator[Rea
     ):
         if count and _feasible(replace(instance, serving=changed), stages, model) is not None:
             yield Reason("rules", name, Fraction(count), Fraction(0), "rules")
+    links = len(instance.kv_links or ())
+    if instance.kv_links is not None and _feasible(replace(instance, kv_links=None), stages, model) is not None:
+        yield Reason("kv_links", "the fleet", Fraction(links), Fraction(0), "links that limit")
+    given = [pool for pool in instance.pools if pool.kv_gbps is not None]
+    free = replace(instance, kv_links=None, pools=tuple(replace(pool, kv_gbps=None) for pool in instance.pools))
+    if len(given) + (instance.kv_links is not None) > 1 and _feasible(free, stages, model) is not None:
+        yield Reason("KV hand-over", "the fleet", Fraction(len(given) + links), Fraction(0), "limits")
 
 
 def _reachable(instance: Instance, model: CostModel) -> Iterator[Mapping[str, object]]:
     """The best latencies that any point reaches, whatever the limits."""
     free = replace(
-        instance, workloads=tuple(replace(w, ttft_ms=None, tpot_ms=None, e2el_ms=None) for w in instance.workloads)
+        instance,
+        workloads=tuple(replace(w, ttft_ms=None, tpot_ms=None, e2el_ms=None, itl_ms=None) for w in instance.workloads),
     )
     table = points_of(free, engines_of(free, model))
     for workload in instance.workloads:

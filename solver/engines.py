@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from costmodels.errors import Fault, InputError
+from costmodels.kv import HandedOver
 from costmodels.operating_curve import CurveQuery, CurveSet, OperatingCurve
 from costmodels.precision import kv_format
 from solver.instance import Instance, Pool, Workload
+from solver.kv_shapes import KvShapes, kv_model_faults
+from solver.shortcut import shortcut_note
 
 
 class CostModel(Protocol):
@@ -49,10 +52,15 @@ def cost_model_of(instance: Instance, folder: Path) -> CostModel:
     if spec.kind == "curves":
         from costmodels.curves import CurveTables
 
-        return CurveTables.read([folder / path for path in spec.paths], spec.interpolate)
+        paths = [folder / path for path in spec.paths]
+        return CurveTables.read(paths, spec.interpolate, spec.interpolate_lengths)
+    if spec.kind == "silicon":
+        from costmodels.silicon import Silicon
+
+        return Silicon(spec.backend_version, None if spec.cache is None else folder / spec.cache)
     from costmodels.roofline import Roofline
 
-    return Roofline()
+    return Roofline(spec.basis)
 
 
 @dataclass(frozen=True)
@@ -68,12 +76,15 @@ class Engine:
         Whom it serves, and where.
     curve
         Its operating curve.
+    kv
+        What a replica hands over or takes in; None where nothing limits that.
     """
 
     index: int
     workload: Workload
     pool: Pool
     curve: OperatingCurve
+    kv: HandedOver | None = None
 
     @cached_property
     def joint(self) -> tuple[str, str]:
@@ -116,6 +127,8 @@ class EngineSet:
         What a planner should know about the numbers.
     cost_model, known_error
         Which cost model, in words, and what is known of its error.
+    counted
+        What is counted in ``dropped``: ``partitions`` (each for each role), or ``rows`` of tables.
     """
 
     engines: tuple[Engine, ...]
@@ -123,10 +136,16 @@ class EngineSet:
     notes: tuple[str, ...]
     cost_model: str
     known_error: str
+    counted: str = "partitions"
+
+    @property
+    def kept(self) -> int:
+        """How many of what is counted were not dropped."""
+        return sum(len(engine.curve.batch) for engine in self.engines) if self.counted == "rows" else len(self.engines)
 
     def digest(self) -> str:
         """SHA-256 over all curves, 16 hexadecimal digits."""
-        lines = (f"{engine.key} {engine.curve!r}" for engine in self.engines)
+        lines = (f"{e.key} {e.curve!r}{'' if e.kv is None else f' {e.kv!r}'}" for e in self.engines)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -137,17 +156,23 @@ def engines_of(instance: Instance, model: CostModel) -> EngineSet:
     Raises
     ------
     InputError
-        When nothing matches a workload on any pool; the message lists what there is.
+        When the cost model cannot price a workload on a pool, or nothing matches a workload on any pool; the message
+        lists what there is.
     """
     dropped: Counter[str] = Counter()
     notes: dict[str, None] = {}
     found: list[tuple[Workload, Pool, OperatingCurve]] = []
-    faults: list[Fault] = []
+    faults = kv_model_faults(instance)
     for index, workload in enumerate(instance.workloads):
         before = len(found)
         considered = 0
         for pool in instance.pools:
-            answer = model.curves(_query(workload, pool))
+            try:
+                answer = _answer(model, workload, pool)
+            except InputError as error:
+                faults += _placed(error, index)
+                considered += 1
+                continue
             dropped.update(answer.dropped)
             notes |= dict.fromkeys(answer.notes)
             considered += len(answer.curves) + sum(answer.dropped.values())
@@ -155,14 +180,40 @@ def engines_of(instance: Instance, model: CostModel) -> EngineSet:
         if len(found) == before and not considered:
             faults.append(_nothing_matches(index, workload, instance, model))
     if faults:
-        raise InputError(faults)
+        raise InputError(dict.fromkeys(faults))
     unsorted = (Engine(0, workload, pool, curve) for workload, pool, curve in found)
     ordered = sorted(unsorted, key=lambda engine: engine.key)
-    engines = tuple(Engine(i, e.workload, e.pool, e.curve) for i, e in enumerate(ordered))
-    return EngineSet(engines, dict(dropped), tuple(notes), model.description, model.known_error)
+    shapes = KvShapes(instance)
+    engines = tuple(
+        Engine(i, e.workload, e.pool, e.curve, shapes.of(e.workload, e.curve)) for i, e in enumerate(ordered)
+    )
+    counted = getattr(model, "counted", "partitions")
+    return EngineSet(engines, dict(dropped), tuple(notes), model.description, model.known_error, counted)
 
 
-def _query(workload: Workload, pool: Pool) -> CurveQuery:
+def _answer(model: CostModel, workload: Workload, pool: Pool) -> CurveSet:
+    """The engines of a workload on a pool; where its lengths are a shortcut, with a note on the error of that."""
+    answer = model.curves(query_of(workload, pool))
+    if workload.stands_for is None:
+        return answer
+    where, full = f"{workload.name} on {pool.name}", workload.stands_for
+    try:
+        compared = model.curves(query_of(replace(workload, isl=full.isl, osl=full.osl, traffic=full), pool))
+    except InputError as error:
+        said = f"the distribution cannot be priced: {error.faults[0].text}"
+        note = f"{where}: the error of the constant P50 {workload.isl}/{workload.osl} is not known, {said}"
+    else:
+        note = shortcut_note(where, answer, compared, workload.lengths, full)
+    return replace(answer, notes=(*answer.notes, note))
+
+
+def _placed(error: InputError, index: int) -> list[Fault]:
+    """Faults of a query with the number of the workload in their places."""
+    return [Fault(fault.where.replace("$.workloads[]", f"$.workloads[{index}]"), fault.text) for fault in error.faults]
+
+
+def query_of(workload: Workload, pool: Pool) -> CurveQuery:
+    """What a workload asks of a pool."""
     return CurveQuery(
         gpu=pool.gpu,
         domain_gpus=pool.nvlink_domain_gpus,
@@ -170,16 +221,20 @@ def _query(workload: Workload, pool: Pool) -> CurveQuery:
         pool_gpus=pool.gpus,
         memory_gib=pool.memory_gib,
         model=workload.model,
-        isl=workload.isl,
-        osl=workload.osl,
+        isl=round(workload.isl),
+        osl=round(workload.osl),
         backend=workload.backend,
         precision=workload.precision,
+        traffic=workload.traffic,
+        device=pool.device,
+        shape=workload.shape,
+        options=workload.options,
     )
 
 
 def _nothing_matches(index: int, workload: Workload, instance: Instance, model: CostModel) -> Fault:
     gpus = ", ".join(sorted({pool.gpu for pool in instance.pools}))
-    wanted = f"{workload.model} with isl/osl {workload.isl}/{workload.osl} on {gpus}"
+    wanted = f"{workload.model} with isl/osl {float(workload.isl):.6g}/{float(workload.osl):.6g} on {gpus}"
     inventory = getattr(model, "inventory", None)
     there = f"; there is: {inventory()}" if inventory else ""
     return Fault(f"$.workloads[{index}]", f"the cost model has nothing for {wanted}{there}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
+from costmodels.constants import Basis
+from costmodels.gpus import Gpu
+from costmodels.models import Model
 from costmodels.operating_curve import ROLES, OperatingCurve, Role
+from costmodels.options import EngineOptions
+from costmodels.traffic import Traffic
 
 Mode = Literal["colocated", "disaggregated"]
 Objective = Literal["throughput", "throughput_per_gpu", "gpus", "cost"]
@@ -35,6 +41,10 @@ class Pool:
         Price (USD/hour) and power (W) of one GPU, or None.
     memory_gib
         Usable memory per GPU in GiB, or None.
+    kv_gbps
+        KV hand-over bandwidth of one GPU in GB/s, each of egress and ingress; None for no limit.
+    device
+        Figures of the GPU; None: as the cost model has them.
     """
 
     name: str
@@ -45,6 +55,8 @@ class Pool:
     usd_per_gpu_hour: Fraction | None = None
     watts_per_gpu: Fraction | None = None
     memory_gib: Fraction | None = None
+    kv_gbps: Fraction | None = None
+    device: Gpu | None = None
 
     @property
     def full_domains(self) -> int:
@@ -69,25 +81,36 @@ class Workload:
     model
         Model name.
     isl, osl
-        Input and output tokens per request.
+        Input and output tokens per request; the exact means where lengths differ.
     precision
         Per role a label, an exact string, or None for any.
     backend
         Serving engine, or None for any.
-    ttft_ms, tpot_ms, e2el_ms
-        Latency limits in ms, or None; a latency equal to its limit is feasible.
+    ttft_ms, tpot_ms, e2el_ms, itl_ms
+        Latency limits in ms, or None; a latency equal to its limit is feasible. ``itl_ms`` is the longest gap between
+        two tokens.
     requests_per_s
         Demand that must be met, or None.
     max_requests_per_s
         Rate beyond which nothing is credited, or None.
     weight
         Weight of the output tokens in the objective.
+    traffic
+        Lengths of the requests where they differ, with ``isl`` and ``osl`` for means; None: they are constant.
+    stands_for
+        The distribution whose constant P50 ``isl`` and ``osl`` are; None where they are no such shortcut.
+    options
+        What is asked of the engines.
+    shape
+        Shape of the model; None: as the cost model has it.
+    utilization
+        Per role, the share of the modelled rate that is planned with, where it is not that of the serving rules.
     """
 
     name: str
     model: str
-    isl: int
-    osl: int
+    isl: int | Fraction
+    osl: int | Fraction
     precision: dict[Role, str | None] = field(default_factory=lambda: dict.fromkeys(ROLES))
     backend: str | None = None
     ttft_ms: Fraction | None = None
@@ -96,6 +119,17 @@ class Workload:
     requests_per_s: Fraction | None = None
     max_requests_per_s: Fraction | None = None
     weight: Fraction = Fraction(1)
+    itl_ms: Fraction | None = None
+    traffic: Traffic | None = None
+    stands_for: Traffic | None = None
+    options: EngineOptions = field(default_factory=EngineOptions)
+    shape: Model | None = None
+    utilization: dict[Role, Fraction] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> Traffic:
+        """Lengths of the requests, constant or not."""
+        return self.traffic or Traffic.constant(int(self.isl), int(self.osl))
 
     def roles(self, mode: Mode) -> tuple[Role, ...]:
         """The roles that a mode needs; with one output token the prefill has done all the work."""
@@ -150,7 +184,7 @@ class Serving:
     engines_per_role
         Different engines per workload, pool and role; None for any number.
     utilization
-        Per role, the share of the modelled rate that is planned with.
+        Per role, the share of the modelled rate that is planned with; a workload may have its own.
     decode_covers
         Whether prefill capacity may exceed decode capacity by no more than ``tolerance``.
     tolerance
@@ -206,16 +240,26 @@ class CostModelSpec:
     Parameters
     ----------
     kind
-        ``roofline`` or ``curves``.
+        ``roofline``, ``curves`` or ``silicon``.
     paths
         Tables, as written in the instance.
     interpolate
         Whether batches between rows are admissible.
+    interpolate_lengths
+        Whether constant lengths between those of the rows are served; distributed ones always are.
+    basis
+        ``roofline``: what its constants were fitted to, see :mod:`costmodels.constants`.
+    backend_version, cache
+        ``silicon``: version of the operator data, and the folder that keeps priced engines; None: its defaults.
     """
 
     kind: str = "roofline"
     paths: tuple[str, ...] = ()
     interpolate: bool = False
+    interpolate_lengths: bool = False
+    basis: Basis = "served"
+    backend_version: str | None = None
+    cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +277,9 @@ class Instance:
         How it may be served, priced, judged and limited.
     description
         A sentence for people.
+    kv_links
+        (prefill pool, decode pool) to the capacity of the link in GB/s; None where nothing limits the hand-over
+        between pools.
     """
 
     name: str
@@ -243,6 +290,12 @@ class Instance:
     objective: Objective = "throughput"
     budget: Budget = field(default_factory=Budget)
     description: str = ""
+    kv_links: Mapping[tuple[str, str], Fraction] | None = None
+
+    @property
+    def limits_handover(self) -> bool:
+        """Whether family C6 limits the KV hand-over anywhere."""
+        return self.kv_links is not None or any(pool.kv_gbps is not None for pool in self.pools)
 
     @property
     def is_unlimited(self) -> bool:
@@ -258,6 +311,10 @@ class Instance:
     def inventory_gpus(self) -> int:
         """GPUs of all pools; GPUs of all types count one each."""
         return sum(pool.gpus or 0 for pool in self.pools)
+
+    def utilization(self, workload: Workload, role: Role) -> Fraction:
+        """The share of the modelled rate of a role of a workload that is planned with."""
+        return workload.utilization.get(role, self.serving.utilization[role])
 
     def pool(self, name: str) -> Pool:
         """The pool of that name."""

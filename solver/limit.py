@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
+from solver.handover import arrivals
 from solver.instance import Instance, Workload
 from solver.optimise import Optimum
 from solver.points import points_of
@@ -125,9 +126,10 @@ def _best_blend(instance: Instance, workload: Workload, columns: Iterable[Column
     prefill = [c for c in mine if c.role == "prefill"]
     decode = [c for c in mine if c.role == "decode"]
     if "disaggregated" in instance.serving.modes:
+        classes = arrivals(instance)
         if workload.osl == 1:
             blends += [Blend((c,), c.requests_per_s / c.gpus) for c in prefill]
-        blends += [_pair(p, d) for p in prefill for d in decode if workload.osl > 1 and _joined(workload, p, d)]
+        blends += [_pair(p, d) for p in prefill for d in decode if workload.osl > 1 and _joined(classes, p, d)]
     return max(blends, key=lambda blend: blend.requests_per_s_per_gpu, default=None)
 
 
@@ -136,8 +138,10 @@ def _pair(prefill: Column, decode: Column) -> Blend:
     return Blend((prefill, decode), 1 / gpus_per_request)
 
 
-def _joined(workload: Workload, prefill: Column, decode: Column) -> bool:
-    if prefill.engine.joint != decode.engine.joint:
+def _joined(classes: Mapping[str, int], prefill: Column, decode: Column) -> bool:
+    workload = prefill.engine.workload
+    late = prefill.late(classes[decode.engine.pool.name])
+    if prefill.engine.joint != decode.engine.joint or late is None:
         return False
-    total = prefill.ttft_ms + (workload.osl - 1) * decode.latency_ms
+    total = late + (workload.osl - 1) * decode.latency_ms
     return workload.e2el_ms is None or total <= workload.e2el_ms

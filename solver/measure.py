@@ -9,15 +9,17 @@ from fractions import Fraction
 
 import pulp
 
-from costmodels.operating_curve import Role
 from solver.deployment import Deployment
+from solver.formulation.handover import links_of
 from solver.formulation.plan_model import PlanModel, whole_weights
 from solver.formulation.scaling import FLOAT_DIGITS, number, short_down, short_up
-from solver.formulation.unit import total
+from solver.formulation.unit import Linear, total
+from solver.handover import Cut, cuts_of
 from solver.instance import Instance, Workload
 
-Sides = tuple[tuple[str, Role | None], ...]
-"""For each workload the role that limits its flow; None where ``max_requests_per_s`` does."""
+Side = Cut | None
+Sides = tuple[tuple[str, Side], ...]
+"""For each workload the cut through roles and links that limits its flow; None where ``max_requests_per_s`` does."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +139,23 @@ def bottlenecks(deployment: Deployment) -> Sides:
     return tuple((w.name, _bottleneck(deployment, w)) for w in deployment.instance.workloads)
 
 
-def _bottleneck(deployment: Deployment, workload: Workload) -> Role | None:
+def _bottleneck(deployment: Deployment, workload: Workload) -> Side:
     cap = workload.max_requests_per_s
     if cap is not None and deployment.flow(workload) == cap:
         return None
-    return min(workload.roles("disaggregated"), key=lambda role: deployment.capacity(workload, role))
+    return deployment.narrowest(workload)
+
+
+def order(sides: Sides) -> list[tuple[object, ...]]:
+    """A sort key: by workload, decode before prefill, roles before links, the cap last."""
+    return [(name, 1) if cut is None else (name, 0, cut.links, cut.prefill, cut.decode) for name, cut in sides]
 
 
 def all_sides(instance: Instance, most: int = 8) -> list[Sides]:
     """Every combination of limiting roles, or none where there are more than ``most``."""
     combinations: list[Sides] = [()]
     for workload in instance.workloads:
-        options: list[Role | None] = list(workload.roles("disaggregated"))
+        options: list[Side] = list(cuts_of(instance, workload))
         options += [None] if workload.max_requests_per_s is not None else []
         combinations = [(*head, (workload.name, side)) for head in combinations for side in options]
         if len(combinations) > most:
@@ -176,8 +183,21 @@ def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint
         if worth:
             steps = math.ceil(worth * scaling.unit / scaling.step)
             terms.append(short_up(steps * scaling.step, FLOAT_DIGITS) * unit.replicas)
+    terms += _over_links(model, measure, sides)
     least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
     return total(terms) >= short_down(least * scaling.step, FLOAT_DIGITS)
+
+
+def _over_links(model: PlanModel, measure: Measure, sides: Sides) -> list[Linear]:
+    """What the links of the cuts let through, for each way that is taken; rounded up."""
+    limit, terms = dict(sides), []
+    for way in model.draft.ways if measure.weights else ():
+        rate = links_of(model.draft, way, limit[way.workload.name])
+        if rate:
+            worth = measure.weights[way.workload.name] * rate
+            steps = math.ceil(worth * model.scaling.unit / model.scaling.step)
+            terms.append(short_up(steps * model.scaling.step, FLOAT_DIGITS) * way.used)
+    return terms
 
 
 def net_worth(model: PlanModel, measure: Measure, sides: Sides) -> list[Fraction]:
@@ -191,7 +211,8 @@ def net_worth(model: PlanModel, measure: Measure, sides: Sides) -> list[Fraction
     worths = []
     for unit in model.draft.units:
         name = unit.engine.workload.name
-        counts = bool(measure.weights) and limit[name] is not None and unit.role in (limit[name], "colocated")
+        side = limit[name] if measure.weights else None
+        counts = side is not None and (unit.role == "colocated" or side.counts(unit.role, unit.engine.pool.name))
         gain = measure.weights[name] * (unit.rate or 0) if counts else Fraction(0)
         price = measure.prices.get(unit.engine.pool.name, Fraction(0)) * unit.engine.curve.partition.gpus
         worths.append(gain - price)

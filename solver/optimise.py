@@ -15,7 +15,7 @@ from solver.deployment import Deployment
 from solver.formulation.milp import Milp
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.unit import total
-from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row, net_worth
+from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand_of, floor_row, net_worth, order
 
 Verdict = Literal["optimal", "feasible", "infeasible", "unknown"]
 
@@ -146,7 +146,7 @@ class Search:
         """Adds a requirement that every further deployment meets."""
         self.floors.append(floor)
         unlimited: Sides = tuple((workload.name, None) for workload in self.model.instance.workloads)
-        for sides in sorted(self._sides, key=repr) if floor.measure.weights else [unlimited]:
+        for sides in sorted(self._sides, key=order) if floor.measure.weights else [unlimited]:
             self._add_row(len(self.floors) - 1, sides)
 
     def maximise(self, measure: Measure, start: Deployment | None = None) -> Optimum:
@@ -293,8 +293,14 @@ class Search:
     def _exclude(self, deployment: Deployment, floor: Floor, sides: Sides) -> None:
         """Some unit that adds to the measure must grow, or one that takes from it shrink."""
         worths = list(enumerate(net_worth(self.model, floor.measure, sides)))
-        grow = [index for index, worth in worths if worth > 0]
+        grow = [index for index, worth in worths if worth > 0 or self._opens_links(index, sides)]
         self._move(deployment, grow, [index for index, worth in worths if worth < 0])
+
+    def _opens_links(self, index: int, sides: Sides) -> bool:
+        """Whether a unit may bring links into use that a cut counts: with it another way is taken."""
+        unit = self.model.draft.units[index]
+        side = dict(sides)[unit.engine.workload.name]
+        return unit.role != "colocated" and side is not None and bool(side.links)
 
     def _repair_covers(self, deployment: Deployment) -> bool:
         serving = self.model.instance.serving

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 
 from costmodels.operating_curve import OperatingCurve
 from solver.engines import Engine, EngineSet
-from solver.instance import Instance, Workload
+from solver.handover import exposed_ms, members, most_handed_over
+from solver.instance import Instance, Pool, Workload
 
 Integers = NDArray[Any]
 _INT64 = 2**62
+LARGEST_STEP = 10**6
+"""Largest ``rate_step``; beyond, rates with long denominators stay rounded in the models."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,18 @@ class PointTable:
     batch
         Batch of each point.
     latency, ttft
-        In units of 1/``time_scale`` ms; ``ttft`` is 0 for decode.
+        In units of 1/``time_scale`` ms; ``ttft`` is 0 for decode, and for prefill the least of ``late``.
     rate
-        In units of 1/``rate_scale`` requests/s, before utilisation.
+        In units of 1/``rate_scale`` requests/s, before utilisation; no more than the KV hand-over lets through.
     time_scale, rate_scale
         The common denominators.
     rate_step
-        The part of ``rate_scale`` that interpolation brought in; 1 for measured batches.
+        The part of ``rate_scale`` that interpolation and the KV hand-over brought in; 1 for measured batches.
     dropped
         Reason to the number of points that limits or rules took out.
+    late
+        TTFT with the exposed hand-over, one array per arrival class of decode pools
+        (:func:`solver.handover.arrivals`); one array, ``ttft`` itself, where there is one class only.
     """
 
     engines: tuple[Engine, ...]
@@ -55,6 +62,7 @@ class PointTable:
     rate_scale: int
     rate_step: int
     dropped: dict[str, int]
+    late: tuple[Integers, ...]
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -72,6 +80,7 @@ class PointTable:
             self.rate_scale,
             self.rate_step,
             dropped,
+            tuple(late[mask] for late in self.late),
         )
 
     def latency_ms(self, point: int) -> Fraction:
@@ -81,6 +90,10 @@ class PointTable:
     def ttft_ms(self, point: int) -> Fraction:
         """TTFT of a point in ms."""
         return Fraction(int(self.ttft[point]), self.time_scale)
+
+    def late_ms(self, point: int) -> tuple[Fraction, ...]:
+        """TTFT with the exposed hand-over in ms, per arrival class."""
+        return tuple(Fraction(int(late[point]), self.time_scale) for late in self.late)
 
     def requests_per_s(self, point: int) -> Fraction:
         """Request rate of a point, before utilisation."""
@@ -94,7 +107,7 @@ def points_of(instance: Instance, engines: EngineSet) -> PointTable:
     What remains fits its pool alone, obeys ``allow`` and ``deny``, and meets the workload's own TTFT, TPOT and (for
     co-located points) end-to-end limits.
     """
-    table = _evaluate(engines.engines)
+    table = with_handover(instance, _evaluate(engines.engines))
     dropped: Counter[str] = Counter()
     keep = np.ones(len(table), dtype=bool)
     for reason, bad in (
@@ -104,6 +117,8 @@ def points_of(instance: Instance, engines: EngineSet) -> PointTable:
         ("TTFT above its limit", _over(table, "ttft")),
         ("TPOT above its limit", _over(table, "tpot")),
         ("E2E above its limit", _over_e2e(table)),
+        ("token gap unknown", _gap_unknown(table)),
+        ("token gap above its limit", _over_gap(table)),
     ):
         if bad.any():
             dropped[reason] = int((bad & keep).sum())
@@ -129,18 +144,92 @@ def _evaluate(engines: tuple[Engine, ...]) -> PointTable:
         else:
             ttfts.append(latency if curve.role == "prefill" else np.zeros(len(batch), dtype=np.int64))
     counts = [len(batch) for batch in batches]
+    ttft = _joined(ttfts)
     return PointTable(
         engines=engines,
         engine=np.repeat(np.arange(len(engines), dtype=np.int64), counts),
         batch=np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64),
         latency=_joined(latencies),
-        ttft=_joined(ttfts),
+        ttft=ttft,
         rate=_joined(values),
         time_scale=time_base * segments,
         rate_scale=rate_base * segments,
         rate_step=segments,
         dropped={},
+        late=(ttft,),
     )
+
+
+def with_handover(instance: Instance, table: PointTable) -> PointTable:
+    """The table with rates that the KV hand-over lets through, and its exposed time in TTFT."""
+    if all(engine.kv is None for engine in table.engines):
+        return table
+    limits: dict[int, Fraction] = {}
+    for engine in table.engines:
+        most = most_handed_over(engine)
+        if most is not None:
+            limits[engine.index] = most / instance.utilization(engine.workload, engine.curve.role)
+    rate, rate_scale = _capped(table, limits)
+    pools = members(instance)
+    exposed = [[_exposed(instance, table, point, pool) for point in range(len(table))] for pool in pools]
+    fine = math.lcm(table.time_scale, *{value.denominator for values in exposed for value in values})
+    factor = fine // table.time_scale
+    latency, ttft = (values.astype(object) * factor for values in (table.latency, table.ttft))
+    late = tuple(_plain(ttft + np.array([int(v * fine) for v in values], dtype=object)) for values in exposed)
+    return replace(
+        table,
+        latency=_plain(latency),
+        ttft=late[0] if len(late) == 1 else _plain(np.minimum.reduce([values.astype(object) for values in late])),
+        rate=rate,
+        time_scale=fine,
+        rate_scale=rate_scale,
+        rate_step=_step(table),
+        late=late,
+    )
+
+
+def _step(table: PointTable) -> int:
+    """``rate_step`` with what makes the limits of the hand-over terminating decimals, where that is not too much."""
+    step = table.rate_step
+    limits = {most for engine in table.engines if (most := most_handed_over(engine)) is not None}
+    for limit in sorted(limits):
+        odd = limit.denominator
+        for prime in (2, 5):
+            while odd % prime == 0:
+                odd //= prime
+        step = wider if (wider := math.lcm(step, odd)) <= LARGEST_STEP else step
+    return step
+
+
+def _capped(table: PointTable, limits: Mapping[int, Fraction]) -> tuple[Integers, int]:
+    """Rates no higher than their engine's limit (requests/s), and the scale in which they are whole."""
+    binding = {}
+    for index, limit in limits.items():
+        mine = table.rate[table.engine == index]
+        if len(mine) and int(mine.max()) > limit * table.rate_scale:
+            binding[index] = limit
+    if not binding:
+        return table.rate, table.rate_scale
+    fine = math.lcm(table.rate_scale, *(limit.denominator for limit in binding.values()))
+    rate = table.rate.astype(object) * (fine // table.rate_scale)
+    for index, limit in binding.items():
+        mask = table.engine == index
+        rate[mask] = np.minimum(rate[mask], int(limit * fine))
+    return _plain(rate), fine
+
+
+def _exposed(instance: Instance, table: PointTable, point: int, to: Pool) -> Fraction:
+    """The exposed hand-over of a prefill point, in ms; 0 for others."""
+    engine = table.engines[table.engine[point]]
+    if engine.kv is None or engine.curve.role != "prefill":
+        return Fraction(0)
+    return exposed_ms(instance, engine, int(table.batch[point]), table.latency_ms(point), to)
+
+
+def _plain(values: Integers) -> Integers:
+    """Python integers as 64-bit ones, where they fit with room to spare."""
+    fits = not len(values) or max(abs(int(value)) for value in values) < _INT64
+    return values.astype(np.int64) if fits else values
 
 
 def _joined(parts: list[Integers]) -> Integers:
@@ -241,4 +330,28 @@ def _over_e2e(table: PointTable) -> NDArray[np.bool_]:
             decoding = table.latency.astype(object) * steps
             total = np.where(roles == "prefill", table.ttft, table.ttft.astype(object) + decoding)
             bad |= _of(table, workload) & (total > scaled_limit(workload.e2el_ms, table)).astype(bool)
+    return bad
+
+
+def _gaps_limited(engine: Engine) -> bool:
+    """Whether the longest token gap of an engine is limited: it decodes, and the workload asks."""
+    return engine.workload.itl_ms is not None and engine.curve.role != "prefill" and engine.workload.osl > 1
+
+
+def _gap_unknown(table: PointTable) -> NDArray[np.bool_]:
+    """Co-located engines without token gaps; decoding alone, a gap that is not known is TPOT."""
+    unknown = [_gaps_limited(e) and e.curve.role == "colocated" and not e.curve.itl_ms for e in table.engines]
+    return _per_engine(table, unknown)
+
+
+def _over_gap(table: PointTable) -> NDArray[np.bool_]:
+    bad = np.zeros(len(table), dtype=bool)
+    for engine in table.engines:
+        curve, limit = engine.curve, engine.workload.itl_ms
+        gaps = curve.itl_ms or (curve.latency_ms if curve.role == "decode" else ())
+        if limit is not None and _gaps_limited(engine) and gaps:
+            mine = np.flatnonzero(table.engine == engine.index)
+            base, segments = math.lcm(*(gap.denominator for gap in gaps)), _segment_lcm(curve)
+            values = _interpolated(curve, gaps, table.batch[mine], base, segments)
+            bad[mine] = (values > math.floor(limit * base * segments)).astype(bool)
     return bad

@@ -11,6 +11,16 @@ from typing import Any
 from costmodels.errors import Fault, InputError
 from costmodels.operating_curve import ROLES, Role
 from solver.instance import Budget, CostModelSpec, Instance, Pattern, Pool, Serving, Workload
+from solver.kv_links import kv_link_faults, kv_links_of
+from solver.read_workload import (
+    collected,
+    cost_model_faults,
+    device_of,
+    length_faults,
+    lengths_of,
+    options_of,
+    shape_of,
+)
 from solver.schema import NotANumber, Object, faults_of, instance_schema
 
 Json = Any
@@ -25,9 +35,10 @@ def read_instance(path: Path) -> Instance:
     Raises
     ------
     InputError
-        With every fault: unreadable file, broken JSON, anything the schema forbids, contradictions between keys.
+        With every fault: unreadable file, broken JSON, anything the schema forbids, contradictions between keys,
+        traces and model files that cannot be read.
     """
-    return instance_from(read_json(path))
+    return instance_from(read_json(path), path.parent)
 
 
 def read_json(path: Path) -> Json:
@@ -67,27 +78,44 @@ def _integer(word: str) -> int | NotANumber:
     return int(word) if len(word) <= MOST_DIGITS else NotANumber(word)
 
 
-def instance_from(document: Json) -> Instance:
+def instance_from(document: Json, folder: Path = Path()) -> Instance:
     """
     Builds an instance from parsed JSON (decimals as ``Decimal``).
+
+    Parameters
+    ----------
+    document
+        The JSON.
+    folder
+        Where paths of traces and model files start.
 
     Raises
     ------
     InputError
-        With every fault against the schema, or, where there is none, every contradiction between keys.
+        With every fault against the schema, or, where there is none, every contradiction between keys, or, where
+        there is none, every fault in the files that it names.
     """
     faults = faults_of(document, instance_schema()) or _contradictions(document)
     if faults:
         raise InputError(faults)
+    spec = document.get("cost_model", {"kind": "roofline"})
+    pools = [_pool(item, f"$.pools[{index}]", faults) for index, item in enumerate(document["pools"])]
+    workloads = [
+        _workload(item, spec, folder, f"$.workloads[{index}]", faults)
+        for index, item in enumerate(document["workloads"])
+    ]
+    if faults:
+        raise InputError(faults)
     return Instance(
         name=document["name"],
-        pools=tuple(_pool(item) for item in document["pools"]),
-        workloads=tuple(_workload(item) for item in document["workloads"]),
+        pools=tuple(pools),
+        workloads=tuple(workload for workload in workloads if workload is not None),
         serving=_serving(document.get("serving", {}), [item["name"] for item in document["workloads"]]),
-        cost_model=_cost_model(document.get("cost_model", {"kind": "roofline"})),
+        cost_model=_cost_model(spec),
         objective=document.get("objective", "throughput"),
         budget=_budget(document.get("budget", {})),
         description=document.get("description", ""),
+        kv_links=kv_links_of(document.get("kv_links")),
     )
 
 
@@ -95,7 +123,7 @@ def _exact(value: int | Decimal | None) -> Fraction | None:
     return None if value is None else Fraction(value)
 
 
-def _pool(item: dict[str, Json]) -> Pool:
+def _pool(item: dict[str, Json], where: str, faults: list[Fault]) -> Pool:
     return Pool(
         name=item["name"],
         gpu=item["gpu"],
@@ -105,17 +133,28 @@ def _pool(item: dict[str, Json]) -> Pool:
         usd_per_gpu_hour=_exact(item.get("usd_per_gpu_hour")),
         watts_per_gpu=_exact(item.get("watts_per_gpu")),
         memory_gib=_exact(item.get("memory_gib")),
+        kv_gbps=_exact(item.get("kv_gbps")),
+        device=collected(faults, f"{where}.device", lambda: device_of(item)),
     )
 
 
-def _workload(item: dict[str, Json]) -> Workload:
+def _workload(
+    item: dict[str, Json], spec: dict[str, Json], folder: Path, where: str, faults: list[Fault]
+) -> Workload | None:
+    shape = collected(faults, f"{where}.model", lambda: shape_of(item, folder))
+    options = options_of(item, spec)
+    lengths = collected(faults, f"{where}.traffic", lambda: lengths_of(item, options, folder))
+    if lengths is None:
+        return None
+    traffic, stands_for = lengths
+    isl, osl = traffic.isl, traffic.osl
     precision = item.get("precision")
     sla = item.get("sla", {})
     return Workload(
         name=item["name"],
         model=item["model"],
-        isl=item["isl"],
-        osl=item["osl"],
+        isl=int(isl) if isl.denominator == 1 else isl,
+        osl=int(osl) if osl.denominator == 1 else osl,
         precision={role: precision.get(role) if isinstance(precision, dict) else precision for role in ROLES},
         backend=item.get("backend"),
         ttft_ms=_exact(sla.get("ttft_ms")),
@@ -124,6 +163,12 @@ def _workload(item: dict[str, Json]) -> Workload:
         requests_per_s=_exact(item.get("requests_per_s")),
         max_requests_per_s=_exact(item.get("max_requests_per_s")),
         weight=Fraction(item.get("weight", 1)),
+        itl_ms=_exact(sla.get("itl_ms")),
+        traffic=None if traffic.is_constant else traffic,
+        stands_for=stands_for,
+        options=options,
+        shape=shape,
+        utilization={role: Fraction(share) for role, share in item.get("utilization", {}).items()},
     )
 
 
@@ -168,7 +213,15 @@ def _bounds(item: dict[str, Json], workloads: list[str]) -> dict[tuple[str, Role
 def _cost_model(item: dict[str, Json]) -> CostModelSpec:
     path = item.get("path", ())
     paths = (path,) if isinstance(path, str) else tuple(path)
-    return CostModelSpec(item["kind"], paths, item.get("interpolate", False))
+    return CostModelSpec(
+        kind=item["kind"],
+        paths=paths,
+        interpolate=item.get("interpolate", False),
+        interpolate_lengths=item.get("interpolate_lengths", False),
+        basis=item.get("basis", "served"),
+        backend_version=item.get("backend_version"),
+        cache=item.get("cache"),
+    )
 
 
 def _budget(item: dict[str, Json]) -> Budget:
@@ -183,6 +236,9 @@ def _contradictions(document: dict[str, Json]) -> list[Fault]:
         *_demand_faults(document),
         *_price_faults(document),
         *_serving_faults(document),
+        *length_faults(document),
+        *cost_model_faults(document),
+        *kv_link_faults(document),
     ]
 
 

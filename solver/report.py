@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from costmodels.operating_curve import ROLES
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
 from solver.frontier import Frontier, FrontierPoint
 from solver.instance import Workload
+from solver.kv_flows import KvFlows, kv_flows
 from solver.result import Result
 from solver.slack import end_to_end_ms, slacks
 
@@ -54,7 +56,9 @@ def number(value: Fraction | float | None, digits: int = 6) -> str:
 
 def _workload(deployment: Deployment, workload: Workload) -> Iterator[str]:
     mode = deployment.mode(workload)
-    traffic = f"ISL {workload.isl}, OSL {workload.osl}"
+    traffic = f"ISL {number(workload.isl)}, OSL {number(workload.osl)}"
+    if workload.traffic is not None:
+        traffic = f"mean {traffic}; {workload.traffic.description}"
     if mode == "none":
         yield f"{workload.name} ({workload.model}, {traffic}): not served"
         return
@@ -71,7 +75,7 @@ def _workload(deployment: Deployment, workload: Workload) -> Iterator[str]:
 def _assignment(deployment: Deployment, a: Assignment) -> str:
     name = "TTFT" if a.role == "prefill" else "TPOT"
     latency = f"{name} {number(a.point.latency_ms)} ms"
-    rate = a.point.requests_per_s * a.replicas * deployment.instance.serving.utilization[a.role]
+    rate = deployment.planned(a)
     chunk = f" chunk {a.engine.curve.chunk_tokens}" if a.role == "colocated" else ""
     role = "co-located" if a.role == "colocated" else a.role
     label = a.engine.curve.partition.label + chunk
@@ -86,7 +90,7 @@ def _flows(deployment: Deployment, workload: Workload) -> Iterator[str]:
     flow = deployment.flow(workload)
     mine = [a for a in deployment.assignments if a.engine.workload.name == workload.name]
     tpot = max((a.point.latency_ms for a in mine if a.decodes), default=None)
-    ttft = max((a.point.ttft_ms for a in mine if a.point.ttft_ms is not None), default=None)
+    ttft = max((ms for *_, ms in deployment.first_token_ms(workload)), default=None)
     user = "" if tpot is None else f", TPOT {number(tpot)} ms = {number(1000 / tpot)} tokens/s/user"
     yield f"  {number(flow)} requests/s, {number(flow * workload.osl)} output tokens/s; TTFT {number(ttft)} ms{user}"
     total = end_to_end_ms(deployment, workload)
@@ -97,6 +101,23 @@ def _flows(deployment: Deployment, workload: Workload) -> Iterator[str]:
         flows = f"prefill {number(prefill)}, decode {number(decode)} requests/s (ratio {number(prefill / decode, 4)})"
         gpus = f"{number(context)}:{number(generation)} = {number(Fraction(context) / generation, 4)}"
         yield f"  flows: {flows}; ctx:gen GPUs {gpus}"
+    kv = kv_flows(deployment, workload)
+    yield from () if kv is None else kv_lines(kv)
+
+
+def kv_lines(kv: KvFlows) -> Iterator[str]:
+    """The KV hand-over: GB per request, what GPUs and links carry, what is late, and which engines it slows down."""
+    yield f"  KV hand-over: {number(kv.gbytes_per_request)} GB a request"
+    for flow in kv.flows:
+        where = f"{flow.start} to {flow.to}" if flow.start != flow.to else f"inside {flow.start}"
+        yield f"    {where}: {number(flow.gbps)} GB/s, {number(flow.exposed_ms)} ms exposed in TTFT"
+    for role, word in (("prefill", "egress"), ("decode", "ingress")):
+        for a in kv.deployment.of_role(kv.workload, role):  # type: ignore[arg-type]
+            limit = a.engine.pool.kv_gbps
+            of = "" if limit is None else f" of {number(limit)}"
+            slowed = ", slowed down by it" if kv.is_slowed(a) else ""
+            place = f"{role} {a.engine.curve.partition.label} on {a.engine.pool.name}"
+            yield f"    {place}: {word} {number(kv.gbps_per_gpu(a))}{of} GB/s per GPU{slowed}"
 
 
 def _totals(deployment: Deployment) -> Iterator[str]:
@@ -116,11 +137,22 @@ def _totals(deployment: Deployment) -> Iterator[str]:
         yield "cost: not known (a pool has no usd_per_gpu_hour)"
     if deployment.watts is not None and deployment.watts and not instance.is_unlimited:
         yield f"power: {number(deployment.watts)} W"
-    if any(value != 1 for value in instance.serving.utilization.values()):
+    yield from _utilization(deployment)
+
+
+def _utilization(deployment: Deployment) -> Iterator[str]:
+    """What is planned with of the modelled rates; workloads with shares of their own one by one."""
+    instance = deployment.instance
+    own = [w for w in instance.workloads if w.utilization]
+    if not own and all(value == 1 for value in instance.serving.utilization.values()):
+        yield "utilization 1: no queueing headroom, TTFT is bare service time"
+        return
+    if len(own) < len(instance.workloads):
         shares = ", ".join(f"{role} {float(value):g}" for role, value in instance.serving.utilization.items())
         yield f"utilization: {shares}"
-    else:
-        yield "utilization 1: no queueing headroom, TTFT is bare service time"
+    for workload in own:
+        shares = ", ".join(f"{role} {float(instance.utilization(workload, role)):g}" for role in ROLES)
+        yield f"utilization of {workload.name}: {shares}"
 
 
 def _slack(deployment: Deployment) -> Iterator[str]:
@@ -160,6 +192,11 @@ def cost_model_lines(engines: EngineSet) -> Iterator[str]:
     fit = max((engine.curve.fit_error for engine in engines.engines), default=Fraction(0))
     worst = f"; curves fitted one-sidedly, at most {float(fit):.2%} worse than the samples" if fit else ""
     yield f"its error: {engines.known_error.rstrip('.')}{worst}"
+    if engines.dropped:
+        most_first = sorted(engines.dropped.items(), key=lambda item: (-item[1], item[0]))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in most_first)
+        out = sum(engines.dropped.values())
+        yield f"{out + engines.kept:,} {engines.counted} considered, {out:,} dropped: {reasons}"
     for note in engines.notes:
         if note != engines.known_error:
             yield f"note: {note}"

@@ -13,6 +13,7 @@ from costmodels.operating_curve import ROLES, Role
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Workload
+from solver.kv_flows import KvFlows, kv_flows
 from solver.placement import placements
 from solver.slack import slacks
 
@@ -182,8 +183,9 @@ def deployment_dict(deployment: Deployment) -> dict[str, Any]:
 
 
 def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]:
+    kv = kv_flows(deployment, workload)
     roles: dict[str, Any] = {
-        role: [_entry(a) for a in deployment.of_role(workload, role)] for role in ("prefill", "decode", "colocated")
+        role: [_entry(a, kv) for a in deployment.of_role(workload, role)] for role in ("prefill", "decode", "colocated")
     }
     flows: dict[str, Fraction | int | None] = {"requests_per_s": deployment.flow(workload)}
     for role in ("prefill", "decode", "colocated"):
@@ -194,6 +196,7 @@ def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]
     return {
         "workload": workload.name,
         "mode": deployment.mode(workload),
+        "planned_utilization": {role: float(deployment.instance.utilization(workload, role)) for role in ROLES},
         **roles,
         **with_exact(flows),
         "utilization": {
@@ -203,7 +206,21 @@ def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]
         },
         "flow_ratio": float(prefill / decode) if prefill and decode else None,
         "ctx_gen_gpu_ratio": float(Fraction(context) / generation) if context and generation else None,
+        **({} if kv is None else _kv_dict(kv)),
     }
+
+
+def _kv_dict(kv: KvFlows) -> dict[str, Any]:
+    """The KV hand-over of a workload: GB of a request, and what goes from pool to pool."""
+    flows = [
+        {
+            "from": flow.start,
+            "to": flow.to,
+            **with_exact({"requests_per_s": flow.requests_per_s, "gbps": flow.gbps, "exposed_ms": flow.exposed_ms}),
+        }
+        for flow in kv.flows
+    ]
+    return {"kv_gbytes_per_request": float(kv.gbytes_per_request), "kv_flows": flows}
 
 
 def _passing(deployment: Deployment, workload: Workload, role: Role) -> Fraction:
@@ -212,9 +229,10 @@ def _passing(deployment: Deployment, workload: Workload, role: Role) -> Fraction
     return colocated if role == "colocated" else deployment.flow(workload) - colocated
 
 
-def _entry(a: Assignment) -> dict[str, Any]:
+def _entry(a: Assignment, kv: KvFlows | None = None) -> dict[str, Any]:
     curve = a.engine.curve
     whole = isinstance(a.replicas, int)
+    moved = None if kv is None else kv.gbps_per_gpu(a)
     return {
         "pool": a.engine.pool.name,
         "partition": vars(curve.partition),
@@ -233,6 +251,7 @@ def _entry(a: Assignment) -> dict[str, Any]:
                 "requests_per_s": a.point.requests_per_s,
             }
         ),
+        **({} if moved is None else {"kv_gbps_per_gpu": float(moved)}),
     }
 
 

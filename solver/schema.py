@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -53,7 +54,7 @@ class Object(dict[str, Json]):
 
 @cache
 def instance_schema() -> dict[str, Json]:
-    """The JSON Schema (2020-12) of instance files. ``x-`` keywords carry what is refused until a later version."""
+    """The JSON Schema (2020-12) of instance files. ``x-`` keywords carry what JSON Schema has no word for."""
     schema: dict[str, Json] = json.loads(Path(__file__).with_name("instance_schema.json").read_text("utf-8"))
     return schema
 
@@ -71,12 +72,8 @@ def faults_of(value: Json, schema: dict[str, Json], where: str = "$") -> list[Fa
     where
         The path of the value.
     """
-    if "x-later" in schema:
-        return [Fault(where, f"not supported yet: {schema['x-later']}")]
     if "oneOf" in schema:
         return _alternatives(value, schema, where)
-    if isinstance(value, dict) and "x-later-object" in schema:
-        return [Fault(where, f"not supported yet: {schema['x-later-object']}")]
     wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if not _is_a(value, wanted):
         return [Fault(where, f"got {shown(value)}, must be {' or '.join(_NAMES[name] for name in wanted)}")]
@@ -106,6 +103,7 @@ def _object(value: dict[str, Json], schema: dict[str, Json], where: str) -> list
         for name in schema["required"]
         if name not in value
     ]
+    faults += _missing_alternative(value, schema, where)
     faults += [Fault(f"{where}.{name}", "is given twice; keep one") for name in getattr(value, "twice", ())]
     rest = schema["additionalProperties"]
     for name, item in value.items():
@@ -117,6 +115,21 @@ def _object(value: dict[str, Json], schema: dict[str, Json], where: str) -> list
         else:
             faults += faults_of(item, rest, f"{where}.{name}")
     return faults
+
+
+def _missing_alternative(value: dict[str, Json], schema: dict[str, Json], where: str) -> list[Fault]:
+    """Of ``anyOf`` sets of required keys none is complete: what is missing of the one that is nearest."""
+    missing = [[name for name in option["required"] if name not in value] for option in schema.get("anyOf", ())]
+    if not missing or [] in missing:
+        return []
+    names = [option["required"] for option in schema["anyOf"]]
+    given = [len(wanted) - len(absent) for wanted, absent in zip(names, missing, strict=True)]
+    nearest = given.index(max(given))
+    instead = "".join(f"; or give {' and '.join(other)} instead" for other in names if other is not names[nearest])
+    return [
+        Fault(f"{where}.{name}", f"is missing; {schema['properties'][name]['description']}{instead}")
+        for name in missing[nearest]
+    ]
 
 
 def _array(value: list[Json], schema: dict[str, Json], where: str) -> list[Fault]:
@@ -137,6 +150,8 @@ def _scalar(value: Json, schema: dict[str, Json]) -> str | None:
         return "got an empty text, must not be empty"
     if isinstance(value, str) and not value.isprintable():
         return f"got {shown(value)}, must be text of printable characters"
+    if isinstance(value, str) and "pattern" in schema and not re.fullmatch(schema["pattern"], value):
+        return f"got {shown(value)}, must be {schema['x-allowed']}"
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return _number(value, schema)
     return None

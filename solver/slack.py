@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from solver.deployment import Deployment
 from solver.instance import Pool, Workload
+from solver.kv_flows import kv_flows
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def slacks(deployment: Deployment) -> list[Slack]:
     for workload in instance.workloads:
         if deployment.is_served(workload):
             found += _rates(deployment, workload) + _latencies(deployment, workload) + _demand(deployment, workload)
+            found += _handover(deployment, workload)
     if not instance.is_unlimited:
         for pool in instance.pools:
             free = (pool.gpus or 0) - deployment.gpus_in(pool)
@@ -67,13 +69,16 @@ def _rates(deployment: Deployment, workload: Workload) -> list[Slack]:
 
 def _latencies(deployment: Deployment, workload: Workload) -> list[Slack]:
     mine = [a for a in deployment.assignments if a.engine.workload.name == workload.name]
-    first = [a.point.ttft_ms for a in mine if a.point.ttft_ms is not None]
+    first = [ttft for *_, ttft in deployment.first_token_ms(workload)]
     each = [a.point.latency_ms for a in mine if a.decodes]
     found = []
     if workload.ttft_ms is not None and first:
         found.append(Slack("C2 SLA", f"{workload.name} TTFT", workload.ttft_ms - max(first), workload.ttft_ms, "ms"))
     if workload.tpot_ms is not None and each:
         found.append(Slack("C2 SLA", f"{workload.name} TPOT", workload.tpot_ms - max(each), workload.tpot_ms, "ms"))
+    gaps = [a.point.latency_ms if a.point.itl_ms is None else a.point.itl_ms for a in mine if a.decodes]
+    if workload.itl_ms is not None and gaps:
+        found.append(Slack("C2 SLA", f"{workload.name} ITL", workload.itl_ms - max(gaps), workload.itl_ms, "ms"))
     worst = end_to_end_ms(deployment, workload)
     if workload.e2el_ms is not None and worst is not None:
         found.append(Slack("C2 SLA", f"{workload.name} E2E", workload.e2el_ms - worst, workload.e2el_ms, "ms"))
@@ -83,16 +88,29 @@ def _latencies(deployment: Deployment, workload: Workload) -> list[Slack]:
 def end_to_end_ms(deployment: Deployment, workload: Workload) -> Fraction | None:
     """The worst TTFT + (OSL - 1) x TPOT of requests of a workload, in ms."""
     steps = workload.osl - 1
-    totals = [
-        a.point.ttft_ms + steps * a.point.latency_ms
-        for a in deployment.of_role(workload, "colocated")
-        if a.point.ttft_ms
-    ]
-    prefill = [a.point.latency_ms for a in deployment.of_role(workload, "prefill")]
-    decode = [a.point.latency_ms for a in deployment.of_role(workload, "decode")]
-    if prefill:
-        totals.append(max(prefill) + steps * max(decode, default=Fraction(0)))
+    totals = []
+    for a, b, ttft in deployment.first_token_ms(workload):
+        last = a if b is None and a.role == "colocated" else b
+        totals.append(ttft if last is None else ttft + steps * last.point.latency_ms)
     return max(totals, default=None)
+
+
+def _handover(deployment: Deployment, workload: Workload) -> list[Slack]:
+    """GB/s left on the GPUs that send and take in KV cache, and on the links between pools."""
+    kv = kv_flows(deployment, workload)
+    if kv is None:
+        return []
+    found = []
+    for a in (*deployment.of_role(workload, "prefill"), *deployment.of_role(workload, "decode")):
+        limit, used = a.engine.pool.kv_gbps, kv.gbps_per_gpu(a)
+        if limit is not None and used is not None:
+            where = f"{workload.name} {'egress' if a.role == 'prefill' else 'ingress'} {a.engine.pool.name}"
+            found.append(Slack("C6 KV hand-over", where, limit - used, limit, "GB/s per GPU"))
+    moved = {(flow.start, flow.to): flow.gbps for flow in kv.flows}
+    for pair, limit in (deployment.instance.kv_links or {}).items():
+        where = f"{pair[0]} to {pair[1]}"
+        found.append(Slack("C6 KV hand-over", where, limit - moved.get(pair, Fraction(0)), limit, "GB/s"))
+    return found
 
 
 def _demand(deployment: Deployment, workload: Workload) -> list[Slack]:

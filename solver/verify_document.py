@@ -49,6 +49,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Requests whose KV cache goes from one pool to another."""
+
+    where: str
+    start: str
+    to: str
+    requests_per_s: Stated
+
+
+@dataclass(frozen=True)
 class Service:
     """How the document serves one workload; ``rates`` holds the stated rates by their names."""
 
@@ -57,6 +67,7 @@ class Service:
     mode: str
     entries: tuple[Entry, ...]
     rates: Mapping[str, Stated]
+    flows: tuple[Flow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +210,14 @@ def _service(node: Fields, is_real: bool) -> Service:
     entries = [_entry(item, role, is_real) for role in ROLES for item in node.children(role)]
     mode = node.one_of("mode", ("colocated", "disaggregated", "hybrid", "none"))
     rates = {name: node.stated(name) for name in RATES}
-    return Service(node.where, node.text("workload"), mode, tuple(entries), _all_given(rates))
+    flows = () if node.is_null("kv_flows") else tuple(_flow(item) for item in node.children("kv_flows"))
+    return Service(node.where, node.text("workload"), mode, tuple(entries), _all_given(rates), flows)
+
+
+def _flow(node: Fields) -> Flow:
+    node.child("exact")
+    stated = _all_given({"requests_per_s": node.stated("requests_per_s")})
+    return Flow(node.where, node.text("from"), node.text("to"), stated["requests_per_s"])
 
 
 def _entry(node: Fields, role: Role, is_real: bool) -> Entry:

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from costmodels.operating_curve import ROLES
 from costmodels.precision import fits
-from solver.instance import MODE_ROLES, Mode
+from solver.instance import Mode
+from solver.verify_flows import check_c6_handover
 from solver.verify_numbers import show
 from solver.verify_packing import packs, placement_faults
 from solver.verify_plan import Plan, Served, Used, usd_per_hour, watts
@@ -81,11 +82,16 @@ def check_c2_sla(plan: Plan) -> Iterator[str]:
     """
     Replicas n = 0 unless TTFT <= limit (prefill), TPOT <= limit (decode), both (co-located).
 
+    The longest gap between two tokens <= its limit (decode, co-located), where OSL > 1.
     End to end: TTFT + (OSL - 1) x TPOT <= limit for every prefill and decode point in use together, and within each
     co-located point; with OSL 1 for each prefill point.
     """
     for served in plan.served:
         workload = served.workload
+        for used, second, late in plan.first_tokens(served):
+            if second and workload.ttft_ms is not None and _ttft(used) <= workload.ttft_ms < late:
+                where = f"{used.entry.where} with {second.entry.where}"
+                yield f"{where}: TTFT {show(late)} ms above its limit {show(workload.ttft_ms)} ms"
         for used in served.used:
             ttft, tpot = (
                 used.point.ttft_ms,
@@ -94,23 +100,35 @@ def check_c2_sla(plan: Plan) -> Iterator[str]:
             for name, value, limit in (("TTFT", ttft, workload.ttft_ms), ("TPOT", tpot, workload.tpot_ms)):
                 if value is not None and limit is not None and value > limit:
                     yield f"{used.entry.where}: {name} {show(value)} ms above its limit {show(limit)} ms"
+            if workload.itl_ms is not None and used.role != "prefill" and workload.osl != 1:
+                yield from _check_gap(used, workload.itl_ms)
         if workload.e2el_ms is not None:
-            for where, value in _end_to_end(served):
+            for where, value in _end_to_end(plan, served):
                 if value > workload.e2el_ms:
                     yield f"{where}: end to end {show(value)} ms above its limit {show(workload.e2el_ms)} ms"
 
 
-def _end_to_end(served: Served) -> Iterator[tuple[str, Fraction]]:
+def _check_gap(used: Used, limit: Fraction) -> Iterator[str]:
+    """The longest gap between two tokens; where only TPOT is known of a decode engine, that; of others it must be."""
+    gap = used.point.itl_ms
+    if gap is None and used.role == "decode":
+        gap = used.point.latency_ms
+    if gap is None:
+        yield f"{used.entry.where}: longest token gap not known, its limit is {show(limit)} ms"
+    elif gap > limit:
+        yield f"{used.entry.where}: longest token gap {show(gap)} ms above its limit {show(limit)} ms"
+
+
+def _end_to_end(plan: Plan, served: Served) -> Iterator[tuple[str, Fraction]]:
     """Yields (where, TTFT + (OSL - 1) x TPOT) of every way that a request may take."""
     steps = served.workload.osl - 1
-    for used in served.of("colocated"):
-        yield used.entry.where, _ttft(used) + steps * used.point.latency_ms
-    for first in served.of("prefill"):
-        if steps == 0:
-            yield first.entry.where, _ttft(first)
-        for second in served.of("decode"):
-            where = f"{first.entry.where} with {second.entry.where}"
-            yield where, _ttft(first) + steps * second.point.latency_ms
+    for first, second, ttft in plan.first_tokens(served):
+        if first.role == "colocated":
+            yield first.entry.where, ttft + steps * first.point.latency_ms
+        elif second is not None:
+            yield f"{first.entry.where} with {second.entry.where}", ttft + steps * second.point.latency_ms
+        elif steps == 0:
+            yield first.entry.where, ttft
 
 
 def _ttft(used: Used) -> Fraction:
@@ -169,15 +187,6 @@ def check_c5_homogeneity(plan: Plan) -> Iterator[str]:
         for (pool, role), count in counts.items():
             if most is not None and count > most:
                 yield f"{served.service.where}: {count} {role} engines on pool {pool}, engines_per_role is {most}"
-
-
-def check_c6_handover(plan: Plan) -> Iterator[str]:
-    """Prefill and decode engines of a workload agree in serving backend and KV format."""
-    for served in plan.served:
-        joints = sorted({used.engine.joint for used in served.of(*MODE_ROLES["disaggregated"])})
-        if len(joints) > 1:
-            what = ", ".join(f"{backend} with kv {kv or 'unnamed'}" for backend, kv in joints)
-            yield f"{served.service.where}: prefill and decode engines must agree, got {what}"
 
 
 def check_c7_rules(plan: Plan) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,6 +10,7 @@ from costmodels.operating_curve import OperatingPoint, Role
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Pool, Workload
 from solver.verify_document import Answer, Domains, Entry, Service
+from solver.verify_handover import Sender, exposed_ms, gpu_limit, joined
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,44 @@ class Plan:
         return sum((used.gpus for used in self.of_pool(pool)), Fraction(0))
 
     def capacity(self, served: Served, role: Role) -> Fraction:
-        """Requests/s that a role of a workload is planned to carry: utilization x sum of rate x replicas."""
-        rates = (used.requests_per_s for used in served.of(role))
-        return self.instance.serving.utilization[role] * sum(rates, Fraction(0))
+        """
+        Requests/s that a role of a workload is planned to carry: the sum over its engines of utilization x rate x
+        replicas, or of what their GPUs hand over or take in, where that is less.
+        """
+        total = Fraction(0)
+        for sender in self._senders(served, role):
+            limit = gpu_limit(sender)
+            total += sender.requests_per_s if limit is None else min(sender.requests_per_s, limit)
+        return total
+
+    def _senders(self, served: Served, role: Role) -> list[Sender]:
+        share = self.instance.utilization(served.workload, role)
+        return [Sender(used.engine, used.entry.replicas, share * used.requests_per_s) for used in served.of(role)]
 
     def carried(self, served: Served) -> Fraction:
-        """X = X_dis + X_col, where X_dis is the least capacity of the roles that disaggregation needs."""
+        """X = X_dis + X_col."""
+        return self.joined(served) + self.capacity(served, "colocated")
+
+    def joined(self, served: Served) -> Fraction:
+        """X_dis: the least capacity of the roles that it needs, or what is handed over where that is less."""
         needed = served.workload.roles("disaggregated")
-        return min(self.capacity(served, role) for role in needed) + self.capacity(served, "colocated")
+        if not self.instance.limits_handover or "decode" not in needed:
+            return min(self.capacity(served, role) for role in needed)
+        return joined(self.instance, self._senders(served, "prefill"), self._senders(served, "decode"))
+
+    def first_tokens(self, served: Served) -> Iterator[tuple[Used, Used | None, Fraction]]:
+        """
+        TTFT in ms of every way that a request may take: each prefill engine with each decode engine in use, the exposed
+        hand-over included, and each co-located engine.
+        """
+        for used in served.of("prefill", "colocated"):
+            ttft, latency = used.point.ttft_ms or Fraction(0), used.point.latency_ms
+            seconds = served.of("decode") if used.role == "prefill" else []
+            for second in seconds:
+                late = exposed_ms(self.instance, used.engine, used.entry.batch, latency, second.pool)
+                yield used, second, ttft + late
+            if not seconds:
+                yield used, None, ttft
 
     def credited(self, served: Served) -> Fraction:
         """Requests/s that count: X, capped at ``max_requests_per_s``; without a scale there is nothing to cap."""

@@ -45,11 +45,10 @@ def slowest(plan: Plan, what: Literal["tpot", "ttft"], names: Collection[str] | 
     ``names`` limits it to some workloads.
     """
     chosen = [served for served in plan.served if names is None or served.workload.name in names]
-    used = [used for served in chosen for used in served.used]
     if what == "tpot":
         decoding = [u for served in chosen if served.workload.osl > 1 for u in served.used if u.role != "prefill"]
         return max((u.point.latency_ms for u in decoding), default=None)
-    return max((u.point.ttft_ms for u in used if u.point.ttft_ms is not None and u.role != "decode"), default=None)
+    return max((ttft for served in chosen for *_, ttft in plan.first_tokens(served)), default=None)
 
 
 def totals_of(plan: Plan) -> dict[str, Fraction | None]:

@@ -9,8 +9,6 @@ schema
     The JSON Schema refuses it too.
 stricter
     We refuse it, a plain JSON Schema cannot (decimal places, whole numbers written as 4.0).
-later
-    A key that a later version gives a meaning.
 contradiction
     Each key is fine, together they are not.
 curves
@@ -117,10 +115,13 @@ def good() -> dict[str, Any]:
                 "backend": "trtllm",
                 "isl": 100,
                 "osl": 11,
-                "sla": {"ttft_ms": 1000, "tpot_ms": 50.5, "e2el_ms": 2000},
+                "lengths": "distribution",
+                "prefix_hit_rate": 0,
+                "sla": {"ttft_ms": 1000, "tpot_ms": 50.5, "e2el_ms": 2000, "itl_ms": 50.5, "ttft_percentile": 95},
                 "requests_per_s": 1.5,
                 "max_requests_per_s": 1000,
                 "weight": 2,
+                "utilization": {"decode": 0.95},
             }
         ],
         "serving": {
@@ -135,7 +136,7 @@ def good() -> dict[str, Any]:
             "min_replicas": {"prefill": 1},
             "max_replicas": {"chat": {"decode": 4}},
         },
-        "cost_model": {"kind": "curves", "path": "curves.csv", "interpolate": False},
+        "cost_model": {"kind": "curves", "path": "curves.csv", "interpolate": False, "interpolate_lengths": False},
         "objective": "throughput",
         "budget": {"usd_per_hour": 1000, "watts": 100000, "count_idle": False},
     }
@@ -172,6 +173,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "$.workloads[0].sla.ttft_ms": (NUMBER, "null"),
     "$.workloads[0].sla.tpot_ms": (NUMBER, "null"),
     "$.workloads[0].sla.e2el_ms": (NUMBER, "null"),
+    "$.workloads[0].sla.itl_ms": (NUMBER, "null"),
+    "$.workloads[0].sla.ttft_percentile": (NUMBER, "null"),
+    "$.workloads[0].lengths": (TEXT,),
+    "$.workloads[0].prefix_hit_rate": (NUMBER,),
+    "$.workloads[0].utilization": (OBJECT,),
+    "$.workloads[0].utilization.decode": (NUMBER,),
     "$.workloads[0].requests_per_s": (NUMBER, "null"),
     "$.workloads[0].max_requests_per_s": (NUMBER, "null"),
     "$.workloads[0].weight": (NUMBER,),
@@ -201,6 +208,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "$.cost_model.kind": (TEXT,),
     "$.cost_model.path": (TEXT, LIST),
     "$.cost_model.interpolate": (FLAG,),
+    "$.cost_model.interpolate_lengths": (FLAG,),
     "$.objective": (TEXT,),
     "$.budget": (OBJECT,),
     "$.budget.usd_per_hour": (NUMBER,),
@@ -226,7 +234,14 @@ REQUIRED = {
     "$.cost_model": ("kind", "path"),
 }
 
-CHOICES = ("$.format", "$.serving.modes[1]", "$.serving.rate_match", "$.objective", "$.cost_model.kind")
+CHOICES = (
+    "$.format",
+    "$.workloads[0].lengths",
+    "$.serving.modes[1]",
+    "$.serving.rate_match",
+    "$.objective",
+    "$.cost_model.kind",
+)
 
 LEAST: dict[str, tuple[float, bool]] = {
     "$.pools[0].gpus": (1, True),
@@ -240,6 +255,10 @@ LEAST: dict[str, tuple[float, bool]] = {
     "$.workloads[0].sla.ttft_ms": (0, False),
     "$.workloads[0].sla.tpot_ms": (0, False),
     "$.workloads[0].sla.e2el_ms": (0, False),
+    "$.workloads[0].sla.itl_ms": (0, False),
+    "$.workloads[0].sla.ttft_percentile": (0, False),
+    "$.workloads[0].prefix_hit_rate": (0, True),
+    "$.workloads[0].utilization.decode": (0, False),
     "$.workloads[0].requests_per_s": (0, False),
     "$.workloads[0].max_requests_per_s": (0, False),
     "$.workloads[0].weight": (0, False),
@@ -316,7 +335,7 @@ def wrong_types() -> Iterator[Mutation]:
         for kind, sample in SAMPLES.items():
             if kind in kinds or (kind == WHOLE and NUMBER in kinds):
                 continue
-            # An object where only some objects are refused later, or a discriminator that is no text.
+            # An object where a key is missing, or a discriminator that is no text.
             expected = f"{path}.b" if path in REQUIRED and kind == OBJECT else path
             yield _of(f"{kind} at {path}", "schema", f"{expected}: ", changed(good(), path, sample))
 
@@ -374,7 +393,7 @@ def wrong_numbers() -> Iterator[Mutation]:
             yield _of(f"1e-400 at {path}", "stricter", f"{path}: ", changed(good(), path, Raw("1e-400")))
             digits = Raw("0.5" + "0" * 20 + "1")
             yield _of(f"22 decimal places at {path}", "stricter", f"{path}: ", changed(good(), path, digits))
-    for path in ("$.serving.utilization.prefill", "$.serving.utilization.colocated"):
+    for path in ("$.serving.utilization.prefill", "$.workloads[0].utilization.decode"):
         yield _of(f"1.01 at {path}", "schema", f"{path}: ", changed(good(), path, 1.01))
 
 
@@ -446,19 +465,182 @@ def contradictions() -> Iterator[Mutation]:
     yield _of("an empty range", level, "$.serving.allow.prefill[0].batch: ", span)
 
 
-def later_keys() -> Iterator[Mutation]:
-    """Keys of later versions: known, refused with a word about it."""
-    for path, value in {
-        "$.kv_links": [],
-        "$.pools[0].device": {"name": "x"},
-        "$.pools[0].kv_gbps": 400,
-        "$.workloads[0].isl": {"mean": 100},
-        "$.workloads[0].osl": {"p50": 11},
-        "$.workloads[0].sla.itl_ms": 30,
-        "$.cost_model": {"kind": "silicon"},
-    }.items():
-        place = "$.cost_model.kind" if path == "$.cost_model" else path
-        yield _of(f"later: {path}", "later", f"{place}: not supported yet", changed(good(), path, value))
+LENGTHS: tuple[tuple[str, Any, str, str], ...] = (
+    ("schema", "4500", "$.workloads[0].isl: ", "a text"),
+    ("schema", {"mean": 0, "std": 5}, "$.workloads[0].isl.mean: ", "a mean of 0"),
+    ("schema", {"mean": 100, "std": 0}, "$.workloads[0].isl.std: ", "a deviation of 0"),
+    ("schema", {"mean": 100, "std": -5}, "$.workloads[0].isl.std: ", "a negative deviation"),
+    ("schema", {"mean": "100", "std": 5}, "$.workloads[0].isl.mean: ", "a mean that is a text"),
+    ("schema", {"mean": 100, "sd": 5}, "$.workloads[0].isl.sd: ", "a key of another name"),
+    ("schema", {"p50": 100}, "$.workloads[0].isl.p50: ", "a median"),
+    ("schema", {"histogram": []}, "$.workloads[0].isl.histogram: ", "no bins"),
+    ("schema", {"histogram": [[100]]}, "$.workloads[0].isl.histogram[0]: ", "a bin without weight"),
+    ("schema", {"histogram": [[100, 1, 2]]}, "$.workloads[0].isl.histogram[0]: ", "a bin of three numbers"),
+    ("schema", {"histogram": [[100, 0]]}, "$.workloads[0].isl.histogram[0][1]: ", "a weight of 0"),
+    ("schema", {"histogram": [[100, -1]]}, "$.workloads[0].isl.histogram[0][1]: ", "a negative weight"),
+    ("schema", {"histogram": [100, 200]}, "$.workloads[0].isl.histogram[0]: ", "bins that are numbers"),
+    ("schema", {"histogram": {"100": 1}}, "$.workloads[0].isl.histogram: ", "bins by name"),
+    ("schema", {"mean": 100, "std": 5, "max_tokens": 0}, "$.workloads[0].isl.max_tokens: ", "a limit of 0"),
+    ("contradiction", {}, "$.workloads[0].isl: ", "an empty object"),
+    ("contradiction", {"max_tokens": 100}, "$.workloads[0].isl: ", "a limit alone"),
+    ("contradiction", {"mean": 100}, "$.workloads[0].isl.std: ", "a mean alone"),
+    ("contradiction", {"std": 100}, "$.workloads[0].isl.mean: ", "a deviation alone"),
+    ("contradiction", {"mean": 9, "std": 9, "histogram": [[9, 1]]}, "$.workloads[0].isl.mean: ", "two descriptions"),
+    ("contradiction", {"histogram": [[100.5, 1]]}, "$.workloads[0].isl.histogram[0][0]: ", "half a token"),
+    ("contradiction", {"histogram": [[1e9, 1]]}, "$.workloads[0].isl.histogram[0][0]: ", "a billion tokens"),
+    ("contradiction", {"histogram": [[9, 1], [9, 2]]}, "$.workloads[0].isl.histogram[1][0]: ", "a bin twice"),
+    ("contradiction", {"mean": 9, "std": 9, "min_tokens": 8, "max_tokens": 7}, "$.workloads[0].isl.max_tokens: ",
+     "limits the wrong way round"),
+)  # fmt: skip
+"""What is no length: level, value, place, name."""
+
+
+def lengths() -> Iterator[Mutation]:
+    """Lengths that say nothing, or two things; traffic besides lengths."""
+    for level, value, place, name in LENGTHS:
+        yield _of(f"isl: {name}", level, place, changes(("$.workloads[0].isl", value)))
+        yield _of(f"osl: {name}", level, place.replace("isl", "osl"), changes(("$.workloads[0].osl", value)))
+    bins = [[tokens, 1] for tokens in range(1, 41)]
+    many = changes(("$.workloads[0].isl", {"histogram": bins}), ("$.workloads[0].osl", {"histogram": bins}))
+    yield _of("isl: 1600 pairs of lengths", "contradiction", "$.workloads[0].isl: ", many)
+    workload = good()["workloads"][0]
+    trace = {"trace": "curves.csv", "format": "azure"}
+    bare = without(without(workload, "$.isl"), "$.osl")
+    both = {**bare, "isl": 100, "traffic": trace}
+    yield _of("traffic: besides isl", "contradiction", "$.workloads[0].isl: ", changes(("$.workloads[0]", both)))
+    for name, value, place in (
+        ("without a file", {"format": "azure"}, "trace"),
+        ("without a format", {"trace": "curves.csv"}, "format"),
+        ("of an unknown format", {**trace, "format": "vllm"}, "format"),
+        ("with an unknown key", {**trace, "max_tokens": 9}, "max_tokens"),
+        ("with a limit of 0", {**trace, "max_osl": 0}, "max_osl"),
+        ("with a limit that is a text", {**trace, "min_isl": "9"}, "min_isl"),
+        ("with half a token", {**trace, "min_osl": 0.5}, "min_osl"),
+    ):
+        document = changes(("$.workloads[0]", {**bare, "traffic": value}))
+        yield _of(f"traffic: {name}", "schema", f"$.workloads[0].traffic.{place}: ", document)
+    wrong = {**bare, "traffic": {**trace, "min_isl": 9, "max_isl": 8}}
+    place = "$.workloads[0].traffic.max_isl: "
+    yield _of("traffic: limits the wrong way round", "contradiction", place, changes(("$.workloads[0]", wrong)))
+    for how in ("p50", "p50_power_of_two"):
+        document = changes(("$.workloads[0].lengths", how))
+        yield _of(f"{how} of one length", "contradiction", "$.workloads[0].lengths: ", document)
+
+
+def _roofline(**options: Any) -> dict[str, Any]:
+    return changes(("$.cost_model", {"kind": "roofline", **options}))
+
+
+def engine_options() -> Iterator[Mutation]:
+    """Options of engines and cost models: out of range, or where nothing can price them."""
+    for key, value in (
+        ("kv_reservation", "half"),
+        ("kv_reservation", "p49"),
+        ("kv_reservation", "p100"),
+        ("kv_reservation", 0.5),
+        ("pp_efficiency", "meassured"),
+        ("pp_efficiency", 0.9),
+        ("expert_imbalance", 0.9),
+        ("expert_imbalance", "even"),
+        ("cache_up_projection", 1),
+        ("basis", "measured"),
+        ("basis", None),
+    ):
+        yield _of(f"{key} {value}", "schema", f"$.cost_model.{key}: ", _roofline(**{key: value}))
+        in_curves = changed(good(), "$.cost_model", {**good()["cost_model"], key: value})
+        yield _of(f"{key} {value} with curves", "schema", f"$.cost_model.{key}: ", in_curves)
+    for name, value in (("2", 1.01), ("2", 0), ("2", "most")):
+        place = f"$.cost_model.pp_efficiency.{name}: "
+        yield _of(f"pp_efficiency of {value}", "schema", place, _roofline(pp_efficiency={name: value}))
+    for name in ("1", "0", "two", "2.0", "02", "10000", ""):
+        place = f"$.cost_model.pp_efficiency.{name}: "
+        yield _of(f"pp_efficiency at {name!r}", "contradiction", place, _roofline(pp_efficiency={name: 0.9}))
+    chat = good()["workloads"][0]
+    speculative = {"draft_tokens": 3, "accepted_tokens": 2.5}
+    for key, value in (("prefix_hit_rate", 0.5), ("speculative", speculative)):
+        document = changes(("$.workloads[0]", {**chat, key: value}))
+        yield _of(f"{key} with curves", "contradiction", f"$.workloads[0].{key}: ", document)
+    more = changed(_roofline(), "$.workloads[0]", {**chat, "speculative": {**speculative, "accepted_tokens": 4.5}})
+    place = "$.workloads[0].speculative.accepted_tokens: "
+    yield _of("more tokens accepted than drafted", "contradiction", place, more)
+    for key, value in (("draft_tokens", 0), ("draft_tokens", 2.5), ("accepted_tokens", 0.5), ("accepted_tokens", "2")):
+        document = changed(_roofline(), "$.workloads[0]", {**chat, "speculative": {**speculative, key: value}})
+        yield _of(f"{key} {value}", "schema", f"$.workloads[0].speculative.{key}: ", document)
+        document = changed(_roofline(), "$.workloads[0]", {**chat, "speculative": without(speculative, f"$.{key}")})
+        yield _of(f"{value} without {key}", "schema", f"$.workloads[0].speculative.{key}: ", document)
+    yield _of("a hit rate of 1", "schema", "$.workloads[0].prefix_hit_rate: ",
+              changes(("$.workloads[0].prefix_hit_rate", 1)))  # fmt: skip
+    yield _of("a percentile of 101", "schema", "$.workloads[0].sla.ttft_percentile: ",
+              changes(("$.workloads[0].sla.ttft_percentile", 101)))  # fmt: skip
+    for key in ("backend_version", "cache"):
+        document = changes(("$.cost_model", {"kind": "silicon", key: ""}))
+        yield _of(f"an empty {key}", "schema", f"$.cost_model.{key}: ", document)
+    missing = changes(("$.cost_model", {"kind": "roofline"}), ("$.workloads[0].model", "no/such/config.json"))
+    yield _of("a model file that is not there", "curves", "$.workloads[0].model: ", missing)
+
+
+DEVICE = {
+    "bf16_tflops": 500, "fp8_tflops": 1000, "fp4_tflops": None, "memory_gib": 96, "memory_gbps": 4000,
+    "nvlink_gbps": 400, "link_gbps": 50, "like": "h100_sxm", "source": "data sheet",
+}  # fmt: skip
+
+
+def devices() -> Iterator[Mutation]:
+    """GPUs described in the instance."""
+    pool = good()["pools"][0]
+
+    def with_device(device: Any) -> dict[str, Any]:
+        return changed(_roofline(), "$.pools[0]", {**pool, "device": device})
+
+    yield _of("device with curves", "contradiction", "$.pools[0].device: ",
+              changes(("$.pools[0]", {**pool, "device": DEVICE})))  # fmt: skip
+    yield _of("device like nothing", "curves", "$.pools[0].device: ", with_device({**DEVICE, "like": "h1000"}))
+    yield _of("device by name", "schema", "$.pools[0].device: ", with_device("h100"))
+    yield _of("device with a price", "schema", "$.pools[0].device.usd: ", with_device({**DEVICE, "usd": 1}))
+    for key, value in DEVICE.items():
+        if key not in ("fp8_tflops", "fp4_tflops", "like"):
+            place = f"$.pools[0].device.{key}: "
+            yield _of(f"device without {key}", "schema", place, with_device(without(DEVICE, f"$.{key}")))
+        wrong: tuple[Any, ...] = ("", 5) if isinstance(value, str) else (0, -1, "many", True)
+        for other in wrong:
+            yield _of(f"device with {key} {other!r}", "schema", f"$.pools[0].device.{key}: ",
+                      with_device({**DEVICE, key: other}))  # fmt: skip
+
+
+def handover() -> Iterator[Mutation]:
+    """The KV hand-over: bandwidth of GPUs, links between pools, models of unknown shape."""
+    for value in (0, -1, 1_000_001, "25", None, True):
+        yield _of(f"kv_gbps {value}", "schema", "$.pools[0].kv_gbps: ", changed(good(), "$.pools[0].kv_gbps", value))
+    link = {"from": "pool", "to": "other", "gbps": 25}
+    for key, value in (("from", 1), ("to", ""), ("gbps", 0), ("both_ways", "yes")):
+        document = changed(good(), "$.kv_links", [{**link, key: value}])
+        yield _of(f"link with {key} {value}", "schema", f"$.kv_links[0].{key}: ", document)
+    for key in ("from", "to", "gbps"):
+        document = changed(good(), "$.kv_links", [{name: value for name, value in link.items() if name != key}])
+        yield _of(f"link without {key}", "schema", f"$.kv_links[0].{key}: ", document)
+    wide = changed(good(), "$.kv_links", [{**link, "width": 1}])
+    yield _of("link with width", "schema", "$.kv_links[0].width: ", wide)
+    yield _of("kv_links as an object", "schema", "$.kv_links: ", changed(good(), "$.kv_links", {"pool": "other"}))
+    level, pools = "contradiction", [good()["pools"][0], {**good()["pools"][0], "name": "other"}]
+    two = changed(good(), "$.pools", pools)
+    for label, items, where in (
+        ("to nowhere", [{**link, "to": "none"}], "$.kv_links[0].to: "),
+        ("from nowhere", [{**link, "from": "none"}], "$.kv_links[0].from: "),
+        ("to the pool itself", [{**link, "to": "pool"}], "$.kv_links[0].to: "),
+        ("twice", [link, link], "$.kv_links[1]: "),
+        ("back twice", [{**link, "both_ways": True}, {"from": "other", "to": "pool", "gbps": 1}], "$.kv_links[1]: "),
+    ):
+        yield _of(f"a link {label}", level, where, changed(two, "$.kv_links", items))
+    chat = good()["workloads"][0]
+    both = changed(changed(two, "$.kv_links", [link]), "$.workloads", [chat, {**chat, "name": "batch"}])
+    yield _of("links and two workloads", level, "$.kv_links: ", both)
+    six = changed(good(), "$.pools", [{**pools[0], "name": f"pool{index}"} for index in range(6)])
+    yield _of("links and six pools", level, "$.kv_links: ", changed(six, "$.kv_links", []))
+    bare = without(without(without(good(), "$.budget"), "$.serving.min_replicas"), "$.serving.max_replicas")
+    limit = changed(changed(bare, "$.pools[0].gpus", "unlimited"), "$.objective", "throughput_per_gpu")
+    yield _of("links and unlimited GPUs", level, "$.kv_links: ", changed(limit, "$.kv_links", []))
+    unknown = changed(good(), "$.pools[0].kv_gbps", 25)
+    yield _of("kv_gbps for an unknown model", "curves", "$.workloads[0].model: ", unknown)
 
 
 def texts() -> Iterator[Mutation]:
@@ -514,7 +696,7 @@ def odd_names() -> Iterator[Mutation]:
 def instance_mutations() -> list[Mutation]:
     """All mutations of the instance file."""
     makers = (wrong_types, missing_keys, unknown_keys, wrong_choices, wrong_numbers, no_numbers, wrong_lists)
-    more = (contradictions, later_keys, texts, odd_names)
+    more = (contradictions, handover, lengths, engine_options, devices, texts, odd_names)
     return [mutation for maker in (*makers, *more) for mutation in maker()]
 
 
@@ -623,6 +805,58 @@ def table_files() -> Iterator[Mutation]:
     yield _table("an open quote", f"{table}:4", "\n".join([*lines[:3], '"' + lines[3], lines[4]]).encode())
 
 
+AZURE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
+MOONCAKE = b'{"timestamp": 0, "input_length": 40160, "output_length": 6, "hash_ids": [0, 1]}\n'
+HISTOGRAM = b"isl,osl,requests\n100,10,3\n"
+TRACES: tuple[tuple[str, str, bytes | None, str], ...] = (
+    ("azure", "no file", None, "trace"),
+    ("azure", "an empty file", b"", "trace"),
+    ("azure", "a header alone", AZURE.splitlines()[0], "trace"),
+    ("azure", "another header", AZURE.replace(b"Context", b"Prompt"), "trace:1"),
+    ("azure", "no header", AZURE.splitlines()[1], "trace:1"),
+    ("azure", "a negative length", AZURE.replace(b"374", b"-374"), "trace:2 ContextTokens"),
+    ("azure", "a length of 0", AZURE.replace(b",44", b",0"), "trace:2 GeneratedTokens"),
+    ("azure", "a length that is a word", AZURE.replace(b",44", b",many"), "trace:2 GeneratedTokens"),
+    ("azure", "half a token", AZURE.replace(b",44", b",44.5"), "trace:2 GeneratedTokens"),
+    ("azure", "nan", AZURE.replace(b",44", b",nan"), "trace:2 GeneratedTokens"),
+    ("azure", "no length", AZURE.replace(b",44", b","), "trace:2 GeneratedTokens"),
+    ("azure", "a length of 30 digits", AZURE.replace(b"374", b"9" * 30), "trace:2 ContextTokens"),
+    ("azure", "a cell too few", AZURE.replace(b",44", b""), "trace:2"),
+    ("azure", "a blank line between", AZURE.replace(b"\n", b"\n\n", 1), "trace:2"),
+    ("azure", "JSON lines", MOONCAKE, "trace:1"),
+    ("azure", "broken gzip", b"\x1f\x8b" + AZURE, "trace"),
+    ("azure", "latin-1", AZURE + "é".encode("latin-1"), "trace"),
+    ("mooncake", "an empty file", b"\n", "trace"),
+    ("mooncake", "a table", AZURE, "trace:1"),
+    ("mooncake", "a list", b"[1, 2]\n", "trace:1"),
+    ("mooncake", "half a line", MOONCAKE[:40], "trace:1"),
+    ("mooncake", "no output_length", MOONCAKE.replace(b"output", b"decode"), "trace:1 output_length"),
+    ("mooncake", "an unknown key", MOONCAKE.replace(b"timestamp", b"time"), "trace:1 time"),
+    ("mooncake", "a negative length", MOONCAKE * 2 + MOONCAKE.replace(b": 6", b": -6"), "trace:3 output_length"),
+    ("mooncake", "a length of 0", MOONCAKE.replace(b": 6", b": 0"), "trace:1 output_length"),
+    ("mooncake", "a length as text", MOONCAKE.replace(b": 6", b': "6"'), "trace:1 output_length"),
+    ("mooncake", "a length of true", MOONCAKE.replace(b": 6", b": true"), "trace:1 output_length"),
+    ("mooncake", "NaN", MOONCAKE.replace(b": 6", b": NaN"), "trace:1 output_length"),
+    ("mooncake", "half a token", MOONCAKE.replace(b": 6", b": 6.5"), "trace:1 output_length"),
+    ("histogram", "a header alone", b"isl,osl,requests\n", "trace"),
+    ("histogram", "another order", HISTOGRAM.replace(b"isl,osl", b"osl,isl"), "trace:1"),
+    ("histogram", "no requests", HISTOGRAM.replace(b",3", b",0"), "trace:2 requests"),
+    ("histogram", "a pair twice", HISTOGRAM + b"100,10,4\n", "trace:3"),
+    ("histogram", "a negative length", HISTOGRAM.replace(b"100", b"-100"), "trace:2 isl"),
+    ("histogram", "too many requests", HISTOGRAM + b"100,11,9999999\n", "trace"),
+)
+"""Traces that cannot be read: format, name, content, place."""
+
+
+def traces() -> Iterator[Mutation]:
+    """Faults in a trace, with its line."""
+    bare = without(without(good()["workloads"][0], "$.isl"), "$.osl")
+    for form, name, content, place in TRACES:
+        workload = {**bare, "traffic": {"trace": "trace", "format": form}}
+        document = encoded(changes(("$.workloads[0]", workload)))
+        yield Mutation(f"trace: {form}, {name}", "curves", (place,), document, content, "trace")
+
+
 def table_matches() -> Iterator[Mutation]:
     """Tables in which nothing fits: the message lists what is there."""
     there = ("$.workloads[0]", "toy", "org/toy", "100/11")
@@ -636,7 +870,7 @@ def table_matches() -> Iterator[Mutation]:
 
 def table_mutations() -> list[Mutation]:
     """All mutations of the table."""
-    makers = (table_cells, table_rules, table_files, table_matches)
+    makers = (table_cells, table_rules, table_files, traces, table_matches)
     return [mutation for maker in makers for mutation in maker()]
 
 

@@ -23,12 +23,13 @@ from solver.result import Result
 from tests.oracles import enumerate as plain
 from tests.oracles import sweep
 from tests.oracles.generate import random_case, write_case
-from tests.oracles.tables import exact, read_case, read_rows
+from tests.oracles.tables import exact, points_of, read_case, read_rows
 
 ROOT = Path(__file__).parent.parent
 CURVES = ROOT / "instances" / "curves"
 SEEDS, CHUNK = 1050, 25
 CHUNKS = [range(first, first + CHUNK) for first in range(0, SEEDS, CHUNK)]
+HANDOVER_CHUNKS = [range(first, first + 20) for first in range(0, 100, 20)]
 SWEEP_CHUNKS = [range(first, first + 25) for first in range(0, 100, 25)]
 
 Case = tuple[Mapping[str, Any], Sequence[Mapping[str, str]], Path]
@@ -52,11 +53,11 @@ def has_contradicting_bounds(instance: Mapping[str, Any]) -> bool:
     return False
 
 
-def cases(seeds: range, folder: Path) -> list[tuple[int, Case]]:
+def cases(seeds: range, folder: Path, handover: bool = False) -> list[tuple[int, Case]]:
     """The random cases of a chunk, written to files; those whose file is refused are asserted to be, and left out."""
     found: list[tuple[int, Case]] = []
     for seed in seeds:
-        instance, rows = drawn(seed)
+        instance, rows = drawn(seed, handover=True) if handover else drawn(seed)
         path = write_case(folder / str(seed), instance, rows)
         if has_contradicting_bounds(instance):
             with pytest.raises(InputError, match=r"\$\.serving\.max_replicas"):
@@ -145,6 +146,41 @@ def test_frontier_with_workloads_left_out_is_that_of_enumeration(seeds: range, t
             assert same_frontier(found, instance, plain.frontier(instance, rows, allow_unserved=True)), seed
 
 
+@pytest.mark.parametrize("seeds", HANDOVER_CHUNKS, ids=first_and_last)
+def test_a_limited_handover_is_that_of_enumeration(seeds: range, tmp_path: Path) -> None:
+    for seed, (instance, rows, path) in cases(seeds, tmp_path, handover=True):
+        wanted = plain.optimum_stages(instance, rows)
+        settled = solve(path)
+        assert_sound(settled, wanted is not None, seed)
+        assert stages(settled) == wanted, seed
+
+        quick = solve(path, Options(tiebreak=False, dominance=False))
+        assert_sound(quick, wanted is not None, seed)
+        assert quick.objective == settled.objective, seed
+
+        if seed % 3 == 0:
+            found = trace(path)
+            assert_complete(found, seed)
+            assert same_frontier(found, instance, plain.frontier(instance, rows)), seed
+
+
+def test_the_random_handovers_exercise_every_rule() -> None:
+    """Bandwidth and links that cost something, links of all kinds, TTFT that depends on the pool that decodes."""
+    drawings = [drawn(seed, handover=True) for seed in range(60)]
+    costly = late = 0
+    for instance, rows in drawings:
+        free = {**instance, "pools": [{**pool, "kv_gbps": 10**6} for pool in instance["pools"]]}
+        free.pop("kv_links", None)
+        costly += plain.optimum(instance, rows) != plain.optimum(free, rows)
+        late += any(len(set(point.late)) > 1 for point in points_of(instance, rows))
+    links = [instance["kv_links"] for instance, _ in drawings if "kv_links" in instance]
+    assert costly >= 12
+    assert late >= 12
+    assert {len(given) for given in links} == {0, 1, 2}
+    assert any(link.get("both_ways") for given in links for link in given)
+    assert {instance["objective"] for instance, _ in drawings} == {"throughput", "throughput_per_gpu", "gpus", "cost"}
+
+
 def test_the_random_cases_exercise_every_rule() -> None:
     """Without this the tests above could pass on cases that all look alike."""
     instances = [drawn(seed)[0] for seed in range(0, SEEDS, 7)]
@@ -160,6 +196,8 @@ def test_the_random_cases_exercise_every_rule() -> None:
     assert sum("budget" in instance for instance in instances) >= 5
     slas = [workload.get("sla", {}) for instance in instances for workload in instance["workloads"]]
     assert all(sum(limit in sla for sla in slas) >= 20 for limit in ("ttft_ms", "tpot_ms", "e2el_ms"))
+    assert sum("itl_ms" in sla for sla in slas) >= 5
+    assert sum("utilization" in workload for instance in instances for workload in instance["workloads"]) >= 5
     refused = [seed for seed in range(SEEDS) if has_contradicting_bounds(drawn(seed)[0])]
     assert len(refused) < SEEDS / 25
 

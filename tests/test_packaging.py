@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import costmodels
 import instances
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,9 @@ def test_the_wheel_holds_instances_tables_and_schema(wheel: Path) -> None:
     wanted = {f"instances/{name}.json" for name in instances.names()}
     wanted |= {f"instances/curves/{file.name}" for file in (folder / "curves").iterdir()}
     wanted |= {"instances/optima.csv", "instances/README.md", "solver/instance_schema.json", "cli.py"}
+    data = Path(costmodels.__file__).parent / "data"
+    wanted |= {f"costmodels/data/{file.name}" for file in data.iterdir()}
+    wanted |= {f"instances/traffic/{file.name}" for file in (folder / "traffic").iterdir()}
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
 

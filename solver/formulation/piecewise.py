@@ -21,8 +21,10 @@ import pulp
 from solver.columns import NO_LIMITS, Column, Limits
 from solver.engines import Engine
 from solver.formulation import families
+from solver.formulation.handover import c6_flows
 from solver.formulation.milp import Milp
 from solver.formulation.piecewise_curves import AdmissibleCurve, admissible_curves
+from solver.formulation.piecewise_handover import c2_handover
 from solver.formulation.plan_model import Assignment, PlanModel, whole_weights
 from solver.formulation.points import add_flows, describe, most_flow, ways_over
 from solver.formulation.scaling import Scaling, scaling_for, short_down, short_up
@@ -31,7 +33,7 @@ from solver.instance import Instance, Workload
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
     """An engine in the model: z (in use), t (batch = attention_dp x t), weights, and bits of the replica count."""
 
     curve: AdmissibleCurve
@@ -99,16 +101,21 @@ def build_piecewise(
     milp = Milp(pulp.LpProblem("piecewise", pulp.LpMaximize))
     choices = [_choice(milp, curve) for curve in curves]
     units = tuple(_unit(milp, choice, scaling) for choice in choices)
-    draft = Draft(instance, milp, scaling, units, tuple(ways_over(instance, list(units), milp)), {}, must_serve)
-    add_flows(draft, most_flow(instance, points))
+    ways, most = tuple(ways_over(instance, list(units), milp)), most_flow(instance, points)
+    draft = Draft(instance, milp, scaling, units, ways, {}, must_serve, most)
+    add_flows(draft, most)
     families.c1_rate_matching(draft)
     families.c2_modes(draft)
     for choice in choices:
         c2_latency(draft, choice, limits)
-    c2_end_to_end(draft, choices)
+    if any(choice.engine.kv is not None for choice in choices):
+        c2_handover(draft, choices, limits)
+    else:
+        c2_end_to_end(draft, choices)
     families.c3_inventory(draft)
     families.c4_nvlink_packing(draft)
     c5_homogeneity(draft, choices)
+    c6_flows(draft)
     families.c7_budgets(draft)
     families.c8_demand(draft)
 
@@ -128,7 +135,7 @@ def _scaling(instance: Instance, points: tuple[Column, ...]) -> Scaling:
     return scaling_for(rates, most_flow(instance, points), together, max(weights), 1, coarse=False)
 
 
-def _choice(milp: Milp, curve: AdmissibleCurve) -> _Choice:
+def _choice(milp: Milp, curve: AdmissibleCurve) -> Choice:
     """
     The variables of an engine, and the batch read off the weights.
 
@@ -154,7 +161,7 @@ def _choice(milp: Milp, curve: AdmissibleCurve) -> _Choice:
     batch = pulp.LpVariable(f"t{number}", 0, curve.breakpoints[-1].batch // step, pulp.LpInteger)
     milp.names[batch.name] = f"batch / {step} of {describe(curve.engine)}"
     bits = tuple(_binary(f"b{number}_{j}") for j in range(curve.most.bit_length()))
-    choice = _Choice(curve, used, batch, tuple(weights), bits)
+    choice = Choice(curve, used, batch, tuple(weights), bits)
     read_off = choice.read_off([point.batch for point in curve.breakpoints])
     milp.problem.addConstraint(read_off == step * batch, f"P_batch_e{number}")
     return choice
@@ -164,7 +171,7 @@ def _binary(name: str) -> pulp.LpVariable:
     return pulp.LpVariable(name, 0, 1, pulp.LpInteger)
 
 
-def _unit(milp: Milp, choice: _Choice, scaling: Scaling) -> Unit:
+def _unit(milp: Milp, choice: Choice, scaling: Scaling) -> Unit:
     """
     Capacity = n x rate = sum of 2^j w_j with w_j = beta_j x rate.
 
@@ -188,7 +195,7 @@ def _unit(milp: Milp, choice: _Choice, scaling: Scaling) -> Unit:
     return Unit(choice.engine, choice.replicas, capacity, None, choice.curve.most)
 
 
-def c2_latency(draft: Draft, choice: _Choice, limits: Limits) -> None:
+def c2_latency(draft: Draft, choice: Choice, limits: Limits) -> None:
     """
     Latencies of an engine in use are within their limits.
 
@@ -213,7 +220,7 @@ def _tightest(*limits: Fraction | None) -> Fraction | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def c2_end_to_end(draft: Draft, choices: Sequence[_Choice]) -> None:
+def c2_end_to_end(draft: Draft, choices: Sequence[Choice]) -> None:
     """
     TTFT + (OSL - 1) x TPOT <= E2E for every prefill and decode engine in use together.
 
@@ -226,7 +233,8 @@ def c2_end_to_end(draft: Draft, choices: Sequence[_Choice]) -> None:
             continue
         limit = short_up(workload.e2el_ms)
         levels = {role: pulp.LpVariable(f"T_{role}_m{index}", 0, limit) for role in workload.roles(way.mode)}
-        draft.add(f"C2_e2e_m{index}", total(_steps(workload, role) * level for role, level in levels.items()) <= limit)
+        spent = total(_steps(workload, role) * level for role, level in levels.items())
+        draft.add(f"C2_e2e_m{index}", spent <= limit)
         mine = {unit.engine.index for unit in way.units}
         for choice in choices:
             if choice.engine.index in mine:
@@ -234,12 +242,12 @@ def c2_end_to_end(draft: Draft, choices: Sequence[_Choice]) -> None:
                 draft.add(f"C2_level_e{choice.engine.index}_m{index}", row)
 
 
-def _steps(workload: Workload, role: str) -> int:
-    """How often a request waits for a role."""
-    return 1 if role == "prefill" else workload.osl - 1
+def _steps(workload: Workload, role: str) -> float | int:
+    """How often a request waits for a role, on average; a mean that is no whole number is rounded down."""
+    return 1 if role == "prefill" else short_down(Fraction(workload.osl - 1))
 
 
-def c5_homogeneity(draft: Draft, choices: Sequence[_Choice]) -> None:
+def c5_homogeneity(draft: Draft, choices: Sequence[Choice]) -> None:
     """
     n_e <= U_e z_e; z_e <= m of its way; at most ``engines_per_role`` engines per workload, pool and role.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
@@ -12,10 +13,12 @@ from costmodels.operating_curve import Role
 from solver.columns import Column
 from solver.engines import Engine
 from solver.formulation import families
+from solver.formulation.handover import c6_handover
 from solver.formulation.milp import Milp
 from solver.formulation.plan_model import Assignment, PlanModel, whole_weights
 from solver.formulation.scaling import Scaling, scaling_for
 from solver.formulation.unit import Draft, Unit, Way, grouped, total
+from solver.handover import arrivals
 from solver.instance import Instance, Mode
 
 
@@ -51,6 +54,8 @@ def build_points(
     rates += [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
     most = most_flow(instance, columns)
     together = reach + sum((column.requests_per_s * column.most for column in columns), Fraction(0))
+    if instance.kv_links is not None:  # rows may count what links carry, once for each way
+        together += most * len({column.engine.joint for column in columns})
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
     scaling = scaling_for(rates, most, together, max(weights), segments, coarse)
     draft = _draft(instance, columns, scaling, most, must_serve)
@@ -60,6 +65,7 @@ def build_points(
     families.c3_inventory(draft)
     families.c4_nvlink_packing(draft)
     c5_homogeneity(draft)
+    c6_handover(draft)
     families.c7_budgets(draft)
     families.c8_demand(draft)
 
@@ -97,7 +103,7 @@ def _draft(
         milp.names[name] = f"replicas of {describe(column.engine)} at batch {column.batch}"
         capacity = scaling.flow_up(column.requests_per_s) * replicas
         units.append(Unit(column.engine, replicas, capacity, column.requests_per_s, column.most))
-    draft = Draft(instance, milp, scaling, tuple(units), tuple(ways_over(instance, units, milp)), {}, must_serve)
+    draft = Draft(instance, milp, scaling, tuple(units), tuple(ways_over(instance, units, milp)), {}, must_serve, most)
     add_flows(draft, most)
     return draft
 
@@ -147,34 +153,58 @@ def c2_end_to_end(draft: Draft, columns: tuple[Column, ...]) -> None:
     """
     TTFT + (OSL - 1) x TPOT <= E2E for every prefill and decode point in use together.
 
+    TTFT contains the exposed hand-over, so it depends on the pool that decodes: the rows stand once for each arrival
+    class of decode pools. Where there are several classes, the TTFT limit couples prefill points and pools too.
+
     One binary s_j for each TTFT level j of the prefill points, in ascending order: s_j = 1 lets prefill points of level
     j run, and s_0 = m >= s_1 >= s_2 ... A prefill point of level j needs s_j; a decode point that leaves enough time
     for level q but not for level q + 1 needs s_(q+1) = 0: n_k <= U_k (m - s_(q+1)).
     """
+    classes = arrivals(draft.instance)
     for index, way in enumerate(draft.ways):
-        if way.mode != "disaggregated" or way.workload.e2el_ms is None or way.workload.osl == 1:
+        if way.mode != "disaggregated" or way.workload.osl == 1:
             continue
-        limit, steps = way.workload.e2el_ms, way.workload.osl - 1
         inside = {id(unit) for unit in way.units}
         mine = [(c, u) for c, u in zip(columns, draft.units, strict=True) if id(u) in inside]
-        levels = sorted({column.ttft_ms for column, _ in mine if column.role == "prefill"})
-        slowest = max(column.latency_ms for column, _ in mine if column.role == "decode")
-        if levels[-1] + steps * slowest <= limit:
-            continue  # no two points break it
-        allowed = [way.used]
-        for level in range(1, len(levels)):
-            allowed.append(pulp.LpVariable(f"s{level}_m{index}", 0, 1, pulp.LpInteger))
-            draft.add(f"C2_level{level}_m{index}", allowed[level] <= allowed[level - 1])
+        by_arrival: dict[int, list[tuple[Column, Unit]]] = {}
         for column, unit in mine:
-            name = f"C2_e2e_{unit.replicas.name}_m{index}"
-            if column.role == "prefill":
-                draft.add(name, unit.replicas <= unit.most * allowed[bisect_left(levels, column.ttft_ms)])
-                continue
-            first_late = bisect_right(levels, limit - steps * column.latency_ms)
-            if first_late == 0:
-                draft.add(name, unit.replicas <= 0)
-            elif first_late < len(levels):
-                draft.add(name, unit.replicas <= unit.most * (way.used - allowed[first_late]))
+            if column.role == "decode":
+                by_arrival.setdefault(classes[column.engine.pool.name], []).append((column, unit))
+        first = [(column, unit) for column, unit in mine if column.role == "prefill"]
+        for arrival, decode in sorted(by_arrival.items()):
+            _end_to_end(draft, way, f"m{index}" + (f"_a{arrival}" if arrival else ""), arrival, first, decode)
+
+
+def _end_to_end(
+    draft: Draft,
+    way: Way,
+    place: str,
+    arrival: int,
+    prefill: list[tuple[Column, Unit]],
+    decode: list[tuple[Column, Unit]],
+) -> None:
+    """The rows of :func:`c2_end_to_end` for the decode pools of one arrival class."""
+    limit, steps = way.workload.e2el_ms, way.workload.osl - 1
+    known = [column.late(arrival) for column, _ in prefill]
+    late: list[Fraction | float] = [math.inf if ms is None else ms for ms in known]
+    latest = max((ms for ms in known if ms is not None), default=Fraction(-1))
+    left = [latest if limit is None else limit - steps * column.latency_ms for column, _ in decode]
+    if max(late) <= min(left):
+        return  # no two points break it
+    levels = sorted(set(late))
+    allowed = [way.used]
+    for level in range(1, len(levels)):
+        allowed.append(pulp.LpVariable(f"s{level}_{place}", 0, 1, pulp.LpInteger))
+        draft.add(f"C2_level{level}_{place}", allowed[level] <= allowed[level - 1])
+    for (_, unit), first in zip(prefill, late, strict=True):
+        level = bisect_left(levels, first)
+        draft.add(f"C2_e2e_{unit.replicas.name}_{place}", unit.replicas <= unit.most * allowed[level])
+    for (_, unit), most in zip(decode, left, strict=True):
+        name, first_late = f"C2_e2e_{unit.replicas.name}_{place}", bisect_right(levels, most)
+        if first_late == 0:
+            draft.add(name, unit.replicas <= 0)
+        elif first_late < len(levels):
+            draft.add(name, unit.replicas <= unit.most * (way.used - allowed[first_late]))
 
 
 def c5_homogeneity(draft: Draft) -> None:

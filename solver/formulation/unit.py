@@ -99,6 +99,8 @@ class Draft:
         Workload name to its credited requests/s in model units (a variable).
     must_serve
         Whether every workload must be served, or at least one.
+    most_flow
+        An upper bound on the requests/s of any workload.
     """
 
     instance: Instance
@@ -108,6 +110,7 @@ class Draft:
     ways: tuple[Way, ...]
     flow: dict[str, pulp.LpVariable] = field(default_factory=dict)
     must_serve: bool = False
+    most_flow: Fraction = Fraction(0)
 
     def add(self, name: str, row: pulp.LpConstraint) -> None:
         """Adds a named row."""

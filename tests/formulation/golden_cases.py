@@ -15,6 +15,7 @@ from solver.formulation.points import build_points
 from solver.instance import Budget, Instance, Pattern, Pool, Serving, Workload
 from solver.measure import throughput
 from tests.formulation.cases import CHAT, POOL, all_columns, curve, engine_set
+from tests.formulation.handover_cases import piecewise_model, points_model
 
 Maker = Callable[[], PlanModel]
 
@@ -137,6 +138,12 @@ FAMILIES: dict[str, tuple[str, Maker]] = {
     "c5_homogeneity": ("C5_", model),
     "c5_homogeneity-engines": ("C5_", lambda: two_engines(2)),
     "c5_homogeneity-unlimited": ("C5_", lambda: two_engines(None)),
+    "c6_handover": ("C6_", points_model),
+    "c6_handover-capacity": ("C1_", points_model),
+    "c6_handover-late": ("C2_", lambda: points_model(ttft_ms=Fraction(230), e2el_ms=Fraction(440))),
+    "c6_handover-one-way": ("C6_", lambda: points_model(links=(("east", "west"),))),
+    "c6_handover-flows": ("C6_", piecewise_model),
+    "c6_handover-levels": ("C2_", lambda: piecewise_model(ttft_ms=Fraction(230), e2el_ms=Fraction(440))),
     "c7_budgets": ("C7_", lambda: money("12.5", "3000", False)),
     "c7_budgets-idle": ("C7_", lambda: money("12.5", None, True)),
     "c7_budgets-replicas": ("C7_", replica_bounds),

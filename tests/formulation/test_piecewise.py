@@ -78,6 +78,27 @@ def test_piecewise_equals_points_and_enumeration(name: str, block: int, tmp_path
     assert compared > BLOCK // 2
 
 
+def limited(seed: int) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """A random case with a limited KV hand-over; no latency limit is closer to a latency than a float can tell."""
+    case, rows = random_case(seed, handover=True)
+    if case["objective"] == "throughput_per_gpu":
+        case["objective"] = "throughput"
+    for workload in case["workloads"]:
+        sla = workload.get("sla", {})
+        sla.update({key: round(sla[key], 2) or 0.01 for key in ("ttft_ms", "e2el_ms") if key in sla})
+    return case, rows
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_a_limited_handover_is_the_same_in_both_formulations(block: int, tmp_path: Path) -> None:
+    """Rates bent by the hand-over, exposed time as two lines, flows as variables."""
+    drawings = ((seed, *limited(seed)) for seed in range(BLOCK * block, BLOCK * (block + 1)))
+    for seed, case, rows, instance, engines in loaded(tmp_path, drawings):
+        plan = by_piecewise(instance, engines)
+        value = None if plan is None else plan.objective
+        assert value == by_points(instance, engines)[0].value == optimum(case, rows), f"seed {seed}"
+
+
 def test_cases_cover_the_objectives() -> None:
     """The blocks above hold every objective, infeasible cases and interpolated curves."""
     drawings = [drawn(seed) for seed in range(BLOCK * SEEDS["scip"])]

@@ -14,6 +14,7 @@ from itertools import product
 from math import floor
 from typing import Any, NamedTuple
 
+from tests.oracles import kv
 from tests.oracles.packing import packs
 from tests.oracles.tables import Instance, Point, Row, common_denominator, exact, points_of
 
@@ -22,23 +23,29 @@ Usage = tuple[tuple[tuple[int, int], ...], ...]
 
 
 class WholePoint(NamedTuple):
-    """A point with its rate, latency and TTFT in integer units."""
+    """A point with its rate, latency, TTFT and TTFT per decode pool in integer units."""
 
     point: Point
     rate: int
     latency: int
     ttft: int
+    late: tuple[int, ...]
 
 
 class Choice(NamedTuple):
-    """What one role of one workload runs: its stage groups, capacity, slowest latencies, families and replicas."""
+    """
+    What one role of one workload runs: its stage groups, capacity, slowest TPOT, families and replicas; per pool its
+    capacity, the slowest TPOT there (None where nothing runs), and its latest TTFT when that pool decodes.
+    """
 
     usage: Usage
     capacity: int
     tpot: int
-    ttft: int
     families: frozenset[tuple[str, str]]
     replicas: int
+    capacities: tuple[int, ...]
+    tpots: tuple[int | None, ...]
+    late: tuple[int, ...]
 
 
 class Total(NamedTuple):
@@ -108,8 +115,9 @@ def role_choices(
 def whole(point: Point, units: Units) -> WholePoint:
     """A point in integers; the units are common denominators, so nothing is lost."""
     rate, latency, ttft = point.rate * units.rate, point.latency * units.time, point.ttft * units.time
-    assert rate.denominator == latency.denominator == ttft.denominator == 1
-    return WholePoint(point, rate.numerator, latency.numerator, ttft.numerator)
+    late = [each * units.time for each in point.late]
+    assert {number.denominator for number in (rate, latency, ttft, *late)} == {1}
+    return WholePoint(point, rate.numerator, latency.numerator, ttft.numerator, tuple(each.numerator for each in late))
 
 
 def summary(choice: Sequence[tuple[WholePoint, int]], pools: int) -> Choice:
@@ -122,9 +130,11 @@ def summary(choice: Sequence[tuple[WholePoint, int]], pools: int) -> Choice:
         usage=tuple(tuple(sorted(counts.items())) for counts in groups),
         capacity=sum(each.rate * replicas for each, replicas in choice),
         tpot=max(0 if each.point.role == "prefill" else each.latency for each, _ in choice),
-        ttft=max(each.ttft for each, _ in choice),
         families=frozenset(each.point.family for each, _ in choice),
         replicas=sum(replicas for _, replicas in choice),
+        capacities=tuple(sum(e.rate * n for e, n in choice if e.point.pool == pool) for pool in range(pools)),
+        tpots=tuple(max((e.latency for e, _ in choice if e.point.pool == p), default=None) for p in range(pools)),
+        late=tuple(max(each.late[pool] for each, _ in choice) for pool in range(pools)),
     )
 
 
@@ -173,18 +183,34 @@ def workload_plans(
         colocated = [(usage, capacity, 0) for usage, capacity, _ in colocated]
     else:
         e2el = None if sla.get("e2el_ms") is None else floor(exact(sla["e2el_ms"]) * units.time)
+        first = None if sla.get("ttft_ms") is None else floor(exact(sla["ttft_ms"]) * units.time)
+        links = {
+            kv_format: {
+                pair: int(rate * units.rate) for pair, rate in kv.link_rates(instance, workload, kv_format).items()
+            }
+            for kv_format in {point.family[1] for point in points}
+        }
         covers = serving.get("rate_match", "min") == "decode_covers"
         slack = 1 + exact(serving.get("tolerance", "0.03"))
         for prefill, decode in product(choices["prefill"], choices["decode"]):
             if prefill.families != decode.families:
                 continue
-            if e2el is not None and prefill.ttft + (osl - 1) * decode.tpot > e2el:
+            ways_through = [(late, tpot) for late, tpot in zip(prefill.late, decode.tpots) if tpot is not None]
+            if e2el is not None and any(late + (osl - 1) * tpot > e2el for late, tpot in ways_through):
+                continue
+            if first is not None and any(late > first for late, _ in ways_through):
                 continue
             if covers and prefill.capacity * slack.denominator > decode.capacity * slack.numerator:
                 continue
             usage = together(prefill.usage, decode.usage)
             if fits(usage, pools):
-                disaggregated.append((usage, min(prefill.capacity, decode.capacity), decode.tpot))
+                joined = min(prefill.capacity, decode.capacity)
+                if instance.get("kv_links") is not None:
+                    (family,) = prefill.families
+                    joined = kv.carried(prefill.capacities, decode.capacities, links[family[1]])
+                    if not joined:
+                        continue  # served would be nobody
+                disaggregated.append((usage, joined, decode.tpot))
     ways = colocated + disaggregated
     if serving.get("hybrid", False):
         for one, other in product(set(colocated), set(disaggregated)):
@@ -217,6 +243,27 @@ def within_budget(instance: Instance, gpus: Sequence[int]) -> bool:
     return True
 
 
+def units_of(instance: Instance, points: Sequence[Point]) -> Units:
+    """Units in which every rate, time and weight of an instance is whole."""
+    workloads = instance["workloads"]
+    asked = [workload.get(key) for workload in workloads for key in ("requests_per_s", "max_requests_per_s")]
+    formats = {point.family[1] for point in points}
+    links = [
+        rate
+        for each in workloads
+        for kv_format in formats
+        for rate in kv.link_rates(instance, each, kv_format).values()
+    ]
+    sizes = [exact(workload[key]) for workload in workloads for key in ("weight", "osl") if key in workload]
+    return Units(
+        rate=common_denominator(
+            [*(point.rate for point in points), *links, *(exact(a) for a in asked if a is not None)]
+        ),
+        time=common_denominator([time for point in points for time in (point.latency, *point.late)]),
+        weight=common_denominator(sizes) ** 2,
+    )
+
+
 def all_totals(instance: Instance, rows: Sequence[Row]) -> tuple[dict[Total, tuple[int, int]], Units]:
     """
     Every feasible plan, summed up: to each :class:`Total` the best (weighted tokens/s, tokens/s).
@@ -228,14 +275,9 @@ def all_totals(instance: Instance, rows: Sequence[Row]) -> tuple[dict[Total, tup
     if objective in ("gpus", "cost") and any(workload.get("requests_per_s") is None for workload in workloads):
         raise ValueError(f"objective {objective} needs a demand for every workload")
     points = points_of(instance, rows)
-    asked = [workload.get(key) for workload in workloads for key in ("requests_per_s", "max_requests_per_s")]
     osls = [exact(workload["osl"]) for workload in workloads]
     weights = [exact(workload.get("weight", 1)) for workload in workloads]
-    units = Units(
-        rate=common_denominator([point.rate for point in points] + [exact(a) for a in asked if a is not None]),
-        time=common_denominator([time for point in points for time in (point.latency, point.ttft)]),
-        weight=common_denominator([*weights, *osls]) ** 2,
-    )
+    units = units_of(instance, points)
     pools = tuple((pool["gpus"], pool["nvlink_domain_gpus"]) for pool in instance["pools"])
     plain = [int(osl * units.weight) for osl in osls]
     weighted = [int(osl * weight * units.weight) for osl, weight in zip(osls, weights)]

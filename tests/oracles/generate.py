@@ -6,12 +6,12 @@ import csv
 import json
 import random
 from collections.abc import Mapping, Sequence
-from math import lcm
 from pathlib import Path
 from typing import Any
 
-from tests.oracles.enumerate import Units, optimum, workload_plans
-from tests.oracles.tables import DEGREES, ROLES, Point, common_denominator, exact, points_of
+from tests.oracles.enumerate import optimum, units_of, workload_plans
+from tests.oracles.limit_handover import limit_handover
+from tests.oracles.tables import DEGREES, ROLES, Point, points_of
 
 IDENTITY: tuple[str, ...] = (
     "system",
@@ -69,7 +69,9 @@ INFEASIBLE_KEPT = 0.2
 """Share of the infeasible draws that are kept."""
 
 
-def random_case(seed: int, *, sweepable: bool = False) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def random_case(
+    seed: int, *, sweepable: bool = False, handover: bool = False
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """
     A random tiny instance and its curve rows; the same seed gives the same case.
 
@@ -80,6 +82,8 @@ def random_case(seed: int, *, sweepable: bool = False) -> tuple[dict[str, Any], 
     sweepable
         One pool, one workload and nothing that :mod:`tests.oracles.sweep` refuses (but for group sizes that do not
         divide each other, which it refuses together with unlimited engines or hybrid serving).
+    handover
+        A limited KV hand-over (C6): bandwidth of GPUs, links between pools, models whose KV cache is known.
 
     Returns
     -------
@@ -91,6 +95,10 @@ def random_case(seed: int, *, sweepable: bool = False) -> tuple[dict[str, Any], 
         rng = random.Random(seed * 1_000 + attempt)
         instance, rows = _draw(rng, sweepable)
         attempt += 1
+        if handover:
+            if len(instance["pools"]) == 1 and rng.random() < 0.6:
+                continue
+            limit_handover(rng, instance, rows)
         if not _is_small(instance, rows):
             continue
         if rng.random() < INFEASIBLE_KEPT or optimum(instance, rows) is not None:
@@ -145,7 +153,20 @@ def _draw(rng: random.Random, sweepable: bool) -> tuple[dict[str, Any], list[dic
     _demands(rng, instance, rows, sweepable)
     if not sweepable:
         _budget(rng, instance)
+        _own_rules(rng, instance, rows)
     return instance, rows
+
+
+def _own_rules(rng: random.Random, instance: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> None:
+    """Utilization of single workloads, and limits on the longest token gap."""
+    for workload in instance["workloads"]:
+        if rng.random() < 0.15:
+            roles = rng.sample(ROLES, rng.choice([1, 2, 3]))
+            workload["utilization"] = {role: rng.choice([1.0, 0.9, 0.7]) for role in roles}
+        mine = [row for row in rows if row["model"] == workload["model"] and row["osl"] == str(workload["osl"])]
+        if rng.random() < 0.06 and mine:
+            gaps = sorted(float(row["latency_ms"]) for row in mine)
+            workload.setdefault("sla", {})["itl_ms"] = _near_top(rng, gaps)
 
 
 def _pools(rng: random.Random, sweepable: bool) -> list[dict[str, Any]]:
@@ -466,12 +487,7 @@ def _is_small(instance: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) ->
             return False
     if len(instance["workloads"]) == 1:
         return True
-    asked = [w.get(key) for w in instance["workloads"] for key in ("requests_per_s", "max_requests_per_s")]
-    units = Units(
-        rate=common_denominator([point.rate for point in points] + [exact(a) for a in asked if a is not None]),
-        time=lcm(*(t.denominator for point in points for t in (point.latency, point.ttft)), 1),
-        weight=1,
-    )
+    units = units_of(instance, points)._replace(weight=1)
     product = 1
     for index in range(len(instance["workloads"])):
         product *= max(1, len(workload_plans(instance, index, points, units)))

@@ -26,6 +26,8 @@ def oracle_of(name: str) -> tuple[str, Fraction | None]:
     unlimited = any(pool["gpus"] == "unlimited" for pool in facts["pools"])
     if facts["cost_model"]["kind"] != "curves" or isinstance(facts["cost_model"]["path"], list) or unlimited:
         return "", None
+    if not all(isinstance(workload.get(side), int) for workload in facts["workloads"] for side in ("isl", "osl")):
+        return "", None  # the oracles know constant lengths only
     instance, rows = read_case(instances.path(name))
     if name.startswith("tiny-") and sum(int(pool["gpus"]) for pool in instance["pools"]) <= 16:
         return "enumeration", enumeration.optimum(instance, rows)

@@ -12,6 +12,8 @@ from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.oracles import kv
+
 Instance = Mapping[str, Any]
 Row = Mapping[str, str]
 
@@ -31,8 +33,8 @@ class Point(NamedTuple):
     One engine at one batch, allowed by everything that concerns this point alone.
 
     ``latency`` is TTFT for prefill and TPOT otherwise, ``ttft`` is 0 for decode (both ms); ``rate`` is requests/s of
-    one replica after utilization; ``family`` is (backend, KV format); a replica has ``stages`` groups of
-    ``group`` GPUs.
+    one replica after utilization, and no more than it can hand over; ``family`` is (backend, KV format); a replica has
+    ``stages`` groups of ``group`` GPUs; ``late`` is ``ttft`` with the exposed hand-over to each of the pools.
     """
 
     workload: int
@@ -47,6 +49,7 @@ class Point(NamedTuple):
     ttft: Fraction
     rate: Fraction
     family: tuple[str, str]
+    late: tuple[Fraction, ...]
 
 
 def exact(number: Any) -> Fraction:
@@ -180,12 +183,16 @@ def curve(rows: Sequence[Row], interpolate: bool) -> list[tuple[int, Fraction, F
 
 
 def within_limits(point: Point, workload: Mapping[str, Any]) -> bool:
-    """C2 for one point: TTFT, TPOT and, where one point holds the whole request, E2E. Equal to the limit is within."""
+    """
+    C2 for one point: TTFT, TPOT, ITL and, where one point holds the whole request, E2E. Equal to the limit is within.
+
+    Tables hold no token gaps: that of a decode point is its TPOT, that of a co-located one is unknown, hence refused.
+    """
     sla, osl = workload.get("sla") or {}, exact(workload["osl"])
-    if sla.get("itl_ms") is not None:
-        raise ValueError("itl_ms is not part of these oracles")
     limits = {name: exact(value) for name, value in sla.items() if value is not None}
-    ttft, tpot, e2el = (limits.get(name) for name in ("ttft_ms", "tpot_ms", "e2el_ms"))
+    ttft, tpot, e2el, gap = (limits.get(name) for name in ("ttft_ms", "tpot_ms", "e2el_ms", "itl_ms"))
+    if gap is not None and point.role != "prefill" and osl > 1 and (point.role == "colocated" or point.latency > gap):
+        return False
     if ttft is not None and point.role != "decode" and point.ttft > ttft:
         return False
     if tpot is not None and point.role != "prefill" and osl > 1 and point.latency > tpot:
@@ -199,11 +206,13 @@ def points_of(instance: Instance, rows: Sequence[Row]) -> list[Point]:
     """Every operating point that the instance allows by itself: rows, C2, serving.modes, allow and deny."""
     serving = instance.get("serving") or {}
     modes = serving.get("modes", ["colocated", "disaggregated"])
-    utilization = {role: exact((serving.get("utilization") or {}).get(role, 1)) for role in ROLES}
+    general = serving.get("utilization") or {}
     allow, deny = serving.get("allow") or {}, serving.get("deny") or {}
     interpolate = bool(instance["cost_model"].get("interpolate", False))
     points = []
     for w, workload in enumerate(instance["workloads"]):
+        shares = {**general, **(workload.get("utilization") or {})}
+        utilization = {role: exact(shares.get(role, 1)) for role in ROLES}
         for p, pool in enumerate(instance["pools"]):
             engines: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
             for row in rows:
@@ -218,6 +227,12 @@ def points_of(instance: Instance, rows: Sequence[Row]) -> list[Point]:
                 for batch, latency, ttft, rate in curve(its_rows, interpolate):
                     allowed = role not in allow or any(matches(pattern, row, batch) for pattern in allow[role])
                     denied = any(matches(pattern, row, batch) for pattern in deny.get(role, ()))
+                    planned, late = rate * utilization[role], [ttft] * len(instance["pools"])
+                    if kv.is_limited(instance) and role != "colocated" and exact(workload["osl"]) > 1:
+                        sent = kv.Sent(instance, workload, pool, row, family[1])
+                        planned = min(planned, sent.requests_per_s or planned)
+                        if role == "prefill":
+                            late = [ttft + sent.exposed_ms(batch, latency, other) for other in instance["pools"]]
                     point = Point(
                         workload=w,
                         pool=p,
@@ -229,8 +244,9 @@ def points_of(instance: Instance, rows: Sequence[Row]) -> list[Point]:
                         stages=stages,
                         latency=latency,
                         ttft=ttft,
-                        rate=rate * utilization[role],
+                        rate=planned,
                         family=family,
+                        late=tuple(late),
                     )
                     if allowed and not denied and within_limits(point, workload):
                         points.append(point)
