@@ -31,7 +31,8 @@ from math import ceil
 
 import numpy as np
 
-from costmodels.onesided import WIDEST, Floats, Integers, one_sided, one_sided_wide, weights
+from costmodels.cones import Corridor, best_knots
+from costmodels.onesided import Flat, Floats, Integers, one_sided, weights
 
 TOLERANCE = Fraction(1, 100)
 """Default largest relative error."""
@@ -42,6 +43,9 @@ _MARGIN = 4e-7
 Relative part of the corridor kept free for rounding: a unit of the integer check is 10^-7 of a sample at most, and nine
 digits are 10^-8 of the fit at every sample.
 """
+
+_BATCHES = "batches must increase strictly, at most 2^21, and there must be one"
+_VALUES = "every series needs one positive finite value per batch"
 
 
 @dataclass(frozen=True)
@@ -110,124 +114,82 @@ def fit_many(many: Sequence[Samples], tolerance: Fraction = TOLERANCE) -> list[F
     """
     if not Fraction(1, 10**5) <= tolerance <= Fraction(1, 2):
         raise ValueError(f"tolerance must lie in [1e-5, 0.5], got {float(tolerance)}")
-    for samples in many:
-        _check(samples)
-    fits: list[Fit | None] = [None] * len(many)
     shapes: dict[tuple[int, int], list[int]] = {}
     for index, samples in enumerate(many):
         shapes.setdefault((len(samples.never_under), len(samples.never_over)), []).append(index)
+    fits: list[Fit | None] = [None] * len(many)
     for (under, _), indices in shapes.items():
         order = sorted(indices, key=lambda index: -len(many[index].batch))
-        found = _passes([many[index] for index in order], under, float(tolerance))
-        for index, (knots, values) in zip(order, found, strict=True):
-            fits[index] = _rounded(many[index], knots, values, tolerance)
+        for index, done in zip(order, _fit_alike([many[index] for index in order], under, tolerance), strict=True):
+            fits[index] = done
     return [done for done in fits if done is not None]
 
 
-def _check(samples: Samples) -> None:
-    if len(samples.batch) == 0 or bool(np.any(np.diff(samples.batch) <= 0)) or int(samples.batch[-1]) > 2**21:
-        raise ValueError("batches must increase strictly, at most 2^21, and there must be one")
-    for series in (*samples.never_under, *samples.never_over):
-        if len(series) != len(samples.batch) or not bool(np.all(np.isfinite(series) & (series > 0))):
-            raise ValueError("every series needs one positive finite value per batch")
-        if float(series.max()) > MOST_SPAN * float(series.min()):
+def _fit_alike(many: list[Samples], under: int, tolerance: Fraction) -> list[Fit]:
+    """Fits curves with the same numbers of series, sorted by falling length."""
+    flat = _flat(many)
+    knots = best_knots(_corridor(many, under, float(tolerance)))
+    shares = weights(flat, knots.counts, knots.sample)
+    worst = np.zeros(len(many))
+    columns: list[list[Fraction]] = []
+    for row in range(len(flat.series)):
+        numbers, errors = one_sided(flat, row, shares, knots.value[row], row < under)
+        worst = np.maximum(worst, errors)
+        columns.append(numbers)
+    batch = flat.batch[shares.knot].tolist()
+    fits, first = [], 0
+    for count, most in zip(knots.counts.tolist(), worst.tolist(), strict=True):
+        part = slice(first, first := first + count)
+        error = Fraction(-(-(ceil(most * 1e12) + 1) // 1000), 10**9)
+        if error > tolerance:
+            raise ArithmeticError(f"fit error {float(error)} is above the tolerance {float(tolerance)}")
+        series = tuple(tuple(column[part]) for column in columns)
+        fits.append(Fit(tuple(batch[part]), series[:under], series[under:], error))
+    return fits
+
+
+def _flat(many: list[Samples]) -> Flat:
+    """All curves one after another, checked."""
+    lengths = np.array([len(samples.batch) for samples in many])
+    if lengths.min() == 0:
+        raise ValueError(_BATCHES)
+    first = np.cumsum(lengths) - lengths
+    batch = np.concatenate([samples.batch for samples in many])
+    rises = np.diff(batch) > 0
+    rises[first[1:] - 1] = True
+    if not bool(rises.all()) or int(batch.max()) > 2**21:
+        raise ValueError(_BATCHES)
+    series = []
+    for row in range(len(many[0].never_under) + len(many[0].never_over)):
+        parts = [(*samples.never_under, *samples.never_over)[row] for samples in many]
+        value = np.concatenate(parts)
+        if any(len(part) != len(samples.batch) for part, samples in zip(parts, many, strict=True)):
+            raise ValueError(_VALUES)
+        if not bool(np.all(np.isfinite(value) & (value > 0))):
+            raise ValueError(_VALUES)
+        series.append(value)
+    flat = Flat(lengths, first, batch, series)
+    for row in range(len(series)):
+        if bool((flat.highest(row) > MOST_SPAN * flat.lowest(row)).any()):
             raise ValueError(f"a series spans more than {MOST_SPAN:g} between its smallest and largest value")
+    return flat
 
 
-def _passes(many: list[Samples], under: int, tolerance: float) -> list[tuple[list[int], list[Floats]]]:
-    """Both passes over curves sorted by falling length; per curve sample numbers and values of its breakpoints."""
+def _corridor(many: list[Samples], under: int, tolerance: float) -> Corridor:
+    """The samples side by side, and the factors of each series."""
     lengths = np.array([len(samples.batch) for samples in many])
     count, longest = len(many), int(lengths[0])
     series = len(many[0].never_under) + len(many[0].never_over)
     batch = np.ones((longest, count))
-    value = np.ones((longest, count, series))
+    value = np.ones((longest, series, count))
     for column, samples in enumerate(many):
         batch[: lengths[column], column] = samples.batch
         for row, one in enumerate((*samples.never_under, *samples.never_over)):
-            value[: lengths[column], column, row] = one
-    is_under = np.arange(series) < under
-    low_factor = np.where(is_under, 1 + _MARGIN, (1 - tolerance) * (1 + _MARGIN))
-    high_factor = np.where(is_under, (1 + tolerance) * (1 - _MARGIN), 1 - _MARGIN)
-    start_factor = np.where(is_under, (1 + tolerance) ** 0.5, (1 - tolerance) ** 0.5)
-    alive = np.searchsorted(-lengths, -np.arange(longest), side="left")  # curves longer than k samples
-    best: list[tuple[list[int], list[Floats]]] | None = None
-    for connect in (True, False):
-        pass_knots = _cone_pass(batch, value, alive, (low_factor, high_factor, start_factor), connect)
-        if best is None:
-            best = pass_knots
-        else:
-            best = [a if len(a[0]) <= len(b[0]) else b for a, b in zip(best, pass_knots, strict=True)]
-    return best or []
-
-
-def _cone_pass(
-    batch: Floats, value: Floats, alive: Integers, factors: tuple[Floats, ...], connect: bool
-) -> list[tuple[list[int], list[Floats]]]:
-    """One pass: the cone of slopes of each curve, advanced by one sample at a time."""
-    low_factor, high_factor, start_factor = factors
-    longest, count, _ = value.shape
-    knots: list[list[int]] = [[0] for _ in range(count)]
-    start = value[0] * start_factor
-    values: list[list[Floats]] = [[start[column].copy()] for column in range(count)]
-    origin = batch[0].copy()
-    floor = np.full_like(start, -np.inf)
-    roof = np.full_like(start, np.inf)
-
-    def close(columns: Integers, sample: int) -> Floats:
-        """Ends the running segment of some curves at a sample, as near to its starting factor as the cone allows."""
-        run = (batch[sample, columns] - origin[columns])[:, None]
-        wish = value[sample, columns] * start_factor
-        alone = run[:, 0] == 0
-        run[alone] = 1.0
-        slope = np.clip((wish - start[columns]) / run, floor[columns], roof[columns])
-        end: Floats = np.where(alone[:, None], start[columns], start[columns] + slope * run)
-        for place, column in enumerate(columns):
-            if not alone[place]:
-                knots[column].append(sample)
-                values[column].append(end[place])
-        return end
-
-    for sample in range(1, longest):
-        now = int(alive[sample])
-        before = int(alive[sample - 1])
-        if now < before:
-            close(np.arange(now, before), sample - 1)
-        low, high = value[sample, :now] * low_factor, value[sample, :now] * high_factor
-        run = (batch[sample, :now] - origin[:now])[:, None]
-        new_floor = np.maximum(floor[:now], (low - start[:now]) / run)
-        new_roof = np.minimum(roof[:now], (high - start[:now]) / run)
-        stuck = np.flatnonzero((new_floor > new_roof).any(axis=1))
-        if len(stuck):
-            end = close(stuck, sample - 1)
-            if connect:
-                start[stuck], origin[stuck] = end, batch[sample - 1, stuck]
-                step = (batch[sample, stuck] - origin[stuck])[:, None]
-                new_floor[stuck], new_roof[stuck] = (low[stuck] - end) / step, (high[stuck] - end) / step
-            else:
-                start[stuck], origin[stuck] = value[sample, stuck] * start_factor, batch[sample, stuck]
-                new_floor[stuck], new_roof[stuck] = -np.inf, np.inf
-                for column in stuck:
-                    knots[column].append(sample)
-                    values[column].append(start[column].copy())
-        floor[:now], roof[:now] = new_floor, new_roof
-    close(np.arange(int(alive[longest - 1])), longest - 1)
-    return list(zip(knots, values, strict=True))
-
-
-def _rounded(samples: Samples, knots: list[int], values: list[Floats], tolerance: Fraction) -> Fit:
-    """Rounds a fit outwards to nine digits, and checks it exactly."""
-    under = len(samples.never_under)
-    ends = np.array(knots)
-    columns = np.array(values)
-    shares = weights(samples.batch, ends)
-    worst = 0.0
-    done: list[tuple[Fraction, ...]] = []
-    for row, series in enumerate((*samples.never_under, *samples.never_over)):
-        checked = one_sided if float(series.max()) <= WIDEST * float(series.min()) else one_sided_wide
-        numbers, error_here = checked(samples.batch, series, shares, columns[:, row], row < under)
-        worst = max(worst, error_here)
-        done.append(numbers)
-    error = Fraction(-(-(ceil(worst * 1e12) + 1) // 1000), 10**9)
-    if error > tolerance:
-        raise ArithmeticError(f"fit error {float(error)} is above the tolerance {float(tolerance)}")
-    return Fit(tuple(samples.batch[ends].tolist()), tuple(done[:under]), tuple(done[under:]), error)
+            value[: lengths[column], row, column] = one
+    is_under = np.arange(series)[:, None] < under
+    return Corridor(
+        lengths, batch, value,
+        low=np.where(is_under, 1 + _MARGIN, (1 - tolerance) * (1 + _MARGIN)),
+        high=np.where(is_under, (1 + tolerance) * (1 - _MARGIN), 1 - _MARGIN),
+        start=np.where(is_under, (1 + tolerance) ** 0.5, (1 - tolerance) ** 0.5),
+    )  # fmt: skip

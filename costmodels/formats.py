@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -71,10 +71,10 @@ class Formats:
     """
 
     precision: str
-    gemm: Format
-    moe: Format
-    kv: Format
-    fmha: Format
+    gemm: Format = field(hash=False)
+    moe: Format = field(hash=False)
+    kv: Format = field(hash=False)
+    fmha: Format = field(hash=False)
 
     def missing(self, gpu: Gpu) -> str | None:
         """What the GPU has no units for, or None."""

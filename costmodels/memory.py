@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 from costmodels.formats import Formats
@@ -54,6 +55,7 @@ def stage_layers(model: Model, partition: Partition) -> int:
     return -(-model.layers // partition.pp)
 
 
+@lru_cache(maxsize=4096)
 def weight_bytes(model: Model, formats: Formats, partition: Partition) -> int:
     """
     Weights on the fullest GPU in bytes.
@@ -69,22 +71,37 @@ def weight_bytes(model: Model, formats: Formats, partition: Partition) -> int:
         What is loaded, in which formats, and how it is cut.
     """
     tp = partition.tp
-    if model.attention == "mla":
-        repeated = model.d_model * (model.q_lora_rank + model.kv_lora_rank + model.qk_rope)
-        attention = repeated - (repeated - model.attention_parameters) // tp
-    else:
-        attention = 2 * model.d_model * model.d_head * (-(-model.heads // tp) + _kv_heads(model, tp))
+    attention, linear = _attention_weights(model, tp), -(-model.linear_parameters // tp)
     dense = -(-model.dense_ffn_parameters // tp)
-    shared = -(-model.shared_experts * model.expert_parameters // tp)
+    shared = -(-model.shared_parameters // tp)
     routed = -(-model.experts * model.expert_parameters // (partition.moe_tp * partition.moe_ep))
     vocabulary = -(-model.head_parameters // tp)
     layers, moe_layers, tables = model.layers, model.moe_layers, 1 if model.tied else 2
     if partition.pp > 1:
         layers, tables = stage_layers(model, partition), 1
         moe_layers = min(layers, model.moe_layers)
-    gemm_bits = (layers * attention + (layers - moe_layers) * dense + moe_layers * shared) * formats.gemm.bits
+    mixed = _mixed_layers(model, layers, attention, linear)
+    gemm_bits = (mixed + (layers - moe_layers) * dense + moe_layers * shared) * formats.gemm.bits
     other_bits = moe_layers * (routed * formats.moe.bits + model.router_parameters * 16) + tables * vocabulary * 16
     return ceil((gemm_bits + other_bits) / 8)
+
+
+def _attention_weights(model: Model, tp: int) -> int:
+    """Weights of one softmax attention layer on one GPU."""
+    if model.attention == "mla":
+        repeated = model.d_model * (model.q_lora_rank + model.kv_lora_rank + model.qk_rope) + model.indexer_parameters
+        return repeated - (repeated - model.attention_parameters) // tp
+    query = -(-model.heads // tp)
+    gate = query if model.gated_attention else 0
+    return model.d_model * model.d_head * (2 * query + gate + 2 * _kv_heads(model, tp))
+
+
+def _mixed_layers(model: Model, layers: int, attention: int, linear: int) -> int:
+    """Attention weights of ``layers`` layers; of a part of the model, the heavier kind as far as there is any."""
+    softmax = model.layers - model.linear_layers
+    heavy, most = (attention, softmax) if attention >= linear else (linear, model.linear_layers)
+    first = min(layers, most)
+    return first * heavy + (layers - first) * min(attention, linear)
 
 
 def _kv_heads(model: Model, tp: int) -> int:
@@ -110,11 +127,22 @@ def kv_bytes_per_token_layer(model: Model, formats: Formats, tp: int) -> int:
 
 
 def kv_bytes_per_sequence(model: Model, formats: Formats, partition: Partition, tokens: int) -> int:
-    """KV cache that one sequence of ``tokens`` takes on the fullest GPU, in bytes; windowed layers keep the window."""
+    """
+    KV cache that one sequence of ``tokens`` takes on the fullest GPU, in bytes.
+
+    Windowed layers keep the window, linear layers a state of fixed size; sparse attention adds its index keys, a byte
+    each value. A pipeline stage holds its layers in the mean mix, rounded up to whole layers of full attention.
+    """
     layers = stage_layers(model, partition)
-    windowed = min(model.windowed_layers, layers // 2)
-    kept = (layers - windowed) * tokens + windowed * min(tokens, model.window)
-    return kv_bytes_per_token_layer(model, formats, partition.tp) * kept
+    windowed, linear = (kind * layers // model.layers for kind in (model.windowed_layers, model.linear_layers))
+    kept = (layers - windowed - linear) * tokens + windowed * min(tokens, model.window)
+    per_token = kv_bytes_per_token_layer(model, formats, partition.tp) + (model.index_dim if model.sparse_top_k else 0)
+    return per_token * kept + linear * state_bytes(model, partition.tp)
+
+
+def state_bytes(model: Model, tp: int) -> int:
+    """Recurrent state of one sequence in one linear layer on one GPU, in bytes: 32-bit floats."""
+    return 4 * -(-model.linear_value_heads // tp) * model.linear_key_dim * model.linear_value_dim
 
 
 def activation_bytes_per_token(model: Model, partition: Partition) -> int:
@@ -127,24 +155,36 @@ def activation_bytes_per_token(model: Model, partition: Partition) -> int:
 
 
 def footprint(
-    model: Model, formats: Formats, partition: Partition, reserved: int, step_tokens: int, chunk_tokens: int = 0
-) -> Footprint:
+    model: Model, formats: Formats, partition: Partition, reserved: int, step_tokens: int, chunk_tokens: int = 0,
+    steps: int = 1, drafting: bool = False,
+) -> Footprint:  # fmt: skip
     """
-    Memory of an engine with full reservation, so that no sequence is ever evicted.
+    Memory of an engine that keeps ``reserved`` tokens of KV cache free for each sequence.
 
     Parameters
     ----------
     model, formats, partition
         The engine.
     reserved
-        Tokens reserved per sequence: ISL + OSL (prefill: ISL).
+        Tokens reserved per sequence, such as ISL + OSL (prefill: ISL).
     step_tokens
         Tokens of one sequence in one step: ISL for prefill, 1 for decode and co-located.
     chunk_tokens
         Prompt tokens per mixed step of a co-located engine, 0 elsewhere.
+    steps
+        Chunks of one prompt that flow through pipeline stages. A batch leaves its KV cache at the first stage until its
+        last chunk has passed the last one: ``1 + ceil((pp - 1) / steps)`` batches are in flight, ``pp`` of whole ones.
+    drafting
+        Whether the layers for multi-token prediction are loaded, on the fullest stage.
     """
     per_token = activation_bytes_per_token(model, partition)
     logits = 4 * -(-model.vocab // partition.tp)
     fixed = weight_bytes(model, formats, partition) + int(RUNTIME_RESERVE_GIB * GIB) + chunk_tokens * per_token
-    kv_cache = partition.pp * kv_bytes_per_sequence(model, formats, partition, reserved)
-    return Footprint(fixed, kv_cache + step_tokens * per_token + logits)
+    kv_cache = kv_bytes_per_sequence(model, formats, partition, reserved)
+    if drafting and model.mtp_layers:
+        longer, stage = replace(model, layers=model.layers + model.mtp_layers), replace(partition, pp=1)
+        fixed += weight_bytes(longer, formats, stage) - weight_bytes(model, formats, stage)
+        kv_cache += kv_bytes_per_sequence(longer, formats, stage, reserved)
+        kv_cache -= kv_bytes_per_sequence(model, formats, stage, reserved)
+    in_flight = 1 - (1 - partition.pp) // steps
+    return Footprint(fixed, in_flight * kv_cache + step_tokens * per_token + logits)

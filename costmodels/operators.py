@@ -1,173 +1,267 @@
 """
-Times of the primitive operators: the roofline proper. All times in ms, all functions vectorised and pure.
+The operators of a step, before and after pricing: the roofline proper.
 
-The constants are one set for all GPUs and models. They were chosen by coordinate search for the smallest median error
-against the built-in tables (prefill and decode, dense and MoE, stage groups inside one NVLink domain), then rounded.
+An operator is counted first (arithmetic, memory traffic, bytes over links, starts) and priced afterwards with the
+figures of a GPU (:mod:`costmodels.gpus`) and constants (:mod:`costmodels.constants`). Counting knows no time, pricing
+knows no model: so constants can be fitted to measurements. All numbers may be arrays of one shape; times are in ms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
+from costmodels.constants import Constants
 from costmodels.formats import Format
 from costmodels.gpus import Gpu, MathKind
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
+Kind = Literal["matmul", "experts", "prefill_attention", "decode_attention", "stream", "collective", "dispatch"]
+KINDS: tuple[Kind, ...] = (
+    "matmul", "experts", "prefill_attention", "decode_attention", "stream", "collective", "dispatch"
+)  # fmt: skip
 
-COMPUTE_EFFICIENCY: dict[MathKind, float] = {"bf16": 0.75, "fp8": 0.56, "fp4": 0.37}
-"""Achievable fraction of the matrix peak in a large matrix product; the narrower the format, the less of its peak."""
-ATTENTION_EFFICIENCY = 0.38
-"""Achievable fraction of the matrix peak in attention (softmax interleaved with two products)."""
-MEMORY_EFFICIENCY = 0.86
-"""Achievable fraction of the memory bandwidth."""
-EXPERT_COMPUTE_EFFICIENCY = 0.31
-"""What a grouped product over experts reaches of ``COMPUTE_EFFICIENCY``: uneven groups, padded tiles."""
-EXPERT_MEMORY_EFFICIENCY = 0.77
-"""What it reaches of ``MEMORY_EFFICIENCY``."""
-ROUTING_LAUNCHES = 12
-"""Launches around the experts of one layer: top-k, sort, permutation, activation, weighting, sum."""
-LINK_EFFICIENCY = 0.53
-"""Achievable fraction of NVLink and network bandwidth."""
-LAUNCH_MS = 0.0045
-"""Start of one operator under CUDA graphs."""
-COLLECTIVE_MS = 0.006
-"""Start and synchronisation of one collective inside an NVLink domain."""
-NETWORK_MS = 0.015
-"""What a collective that crosses domains takes beyond that."""
 HIDDEN_BYTES = 2
 """Hidden states are bfloat16."""
-
-_FLOPS_PER_MS = 1e9  # of one TFLOP/s
-_BYTES_PER_MS = 1e6  # of one GB/s
-
-
-def memory_ms(gpu: Gpu, moved: Number) -> Number:
-    """Time to move bytes through the GPU's memory."""
-    return moved / (gpu.memory_gbps * _BYTES_PER_MS * MEMORY_EFFICIENCY)
+FLOPS_PER_MS = 1e9
+"""Operations per ms of one TFLOP/s."""
+BYTES_PER_MS = 1e6
+"""Bytes per ms of one GB/s."""
 
 
-def compute_ms(gpu: Gpu, kind: MathKind, flops: Number, efficiency: float | None = None) -> Number:
-    """Time of ``flops`` operations on one kind of matrix units; the GPU must have them."""
+@dataclass(frozen=True)
+class Operator:
+    """
+    What one operator of a layer does on the fullest GPU.
+
+    Parameters
+    ----------
+    kind
+        Which constants price it.
+    math
+        Units that do the arithmetic.
+    flops
+        Operations.
+    moved
+        Bytes through the GPU's memory.
+    launches
+        Kernels started.
+    over_nvlink, over_link
+        Bytes that one GPU receives inside its NVLink domain, and over the slower link beyond it.
+    sharing
+        GPUs of a domain that could share the bytes over the link and pass them on over NVLink.
+    starts, crossings
+        Collectives begun, and those among them that leave the domain.
+    rows, held, ranks, weight_bytes, width
+        Experts only: token copies that reach a mean GPU, experts that it holds, expert-parallel ranks among which the
+        fullest is priced, bytes of one expert's weights, width of its FFN.
+    """
+
+    kind: Kind
+    math: MathKind = "bf16"
+    flops: Number = 0.0
+    moved: Number = 0.0
+    launches: float = 0.0
+    over_nvlink: Number = 0.0
+    over_link: Number = 0.0
+    sharing: float = 1.0
+    starts: float = 0.0
+    crossings: float = 0.0
+    rows: Number = 0.0
+    held: float = 1.0
+    ranks: float = 1.0
+    weight_bytes: float = 0.0
+    width: float = 1.0
+
+
+Work = Sequence[tuple[float, Operator]]
+"""Operators of a step, each with how often it runs."""
+
+
+def price(gpu: Gpu, constants: Constants, work: Work) -> Number:
+    """
+    Time of a step's operators, one after another.
+
+    Raises
+    ------
+    ValueError
+        When the GPU has no units for the arithmetic of one.
+    """
+    total: Number = 0.0
+    for times, operator in work:
+        total = total + times * operator_ms(gpu, constants, operator)
+    return total
+
+
+def operator_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
+    """Time of one operator: the longer of arithmetic and memory traffic, or its transfers; and its start."""
+    match operator.kind:
+        case "collective":
+            shared = operator.sharing**constants.spread
+            return _exchange_ms(gpu, constants, operator, constants.nvlink, constants.link * shared)
+        case "dispatch":
+            return _exchange_ms(gpu, constants, operator, constants.dispatch, constants.dispatch_link)
+        case "stream":
+            return memory_ms(gpu, operator.moved, constants.memory) + operator.launches * constants.launch_ms
+        case "experts":
+            return _experts_ms(gpu, constants, operator)
+        case "matmul":
+            compute = compute_ms(gpu, operator.math, operator.flops, _fraction(constants, operator.math))
+            start = constants.launch_ms + (constants.quantise_ms if operator.math != "bf16" else 0.0)
+            return np.maximum(compute, memory_ms(gpu, operator.moved, constants.memory)) + operator.launches * start
+        case "prefill_attention":
+            reached, start = constants.prefill_attention, constants.launch_ms
+        case "decode_attention":
+            reached, start = constants.decode_attention, constants.launch_ms + 2 * constants.attention_ms
+    compute = compute_ms(gpu, operator.math, operator.flops, reached)
+    return np.maximum(compute, memory_ms(gpu, operator.moved, constants.kv_memory)) + operator.launches * start
+
+
+def memory_ms(gpu: Gpu, moved: Number, reached: float) -> Number:
+    """Time to move bytes through the GPU's memory at a fraction of its bandwidth."""
+    return moved / (gpu.memory_gbps * BYTES_PER_MS * reached)
+
+
+def compute_ms(gpu: Gpu, kind: MathKind, flops: Number, reached: float) -> Number:
+    """Time of ``flops`` operations on one kind of matrix units, at a fraction of their peak."""
     peak = gpu.tflops(kind)
     if peak is None:
         raise ValueError(f"{gpu.name} has no {kind} units")
-    return flops / (peak * _FLOPS_PER_MS * (COMPUTE_EFFICIENCY[kind] if efficiency is None else efficiency))
+    return flops / (peak * FLOPS_PER_MS * reached)
 
 
-def matmul_ms(gpu: Gpu, weights: Format, rows: Number, inputs: float, outputs: float) -> Number:
+def _fraction(constants: Constants, kind: MathKind) -> float:
+    return {"bf16": constants.bf16, "fp8": constants.fp8, "fp4": constants.fp4}[kind]
+
+
+def _experts_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
+    """A grouped product on the fullest rank; only experts that a token chose are read (chosen independently)."""
+    hot = operator.ranks**constants.skew
+    loaded = operator.held * -np.expm1(-operator.rows * hot / operator.held)
+    moved = operator.moved * hot + loaded * operator.weight_bytes
+    narrow = 1 + constants.expert_width / operator.width
+    reached = _fraction(constants, operator.math) * constants.expert_compute
+    compute = compute_ms(gpu, operator.math, operator.flops * (hot * narrow), reached)
+    return np.maximum(compute, memory_ms(gpu, moved, constants.expert_memory)) + operator.launches * constants.launch_ms
+
+
+def _exchange_ms(gpu: Gpu, constants: Constants, operator: Operator, nvlink: float, link: float) -> Number:
+    inside = operator.over_nvlink / (gpu.nvlink_gbps * BYTES_PER_MS * nvlink)
+    across = operator.over_link / (gpu.link_gbps * BYTES_PER_MS * link)
+    return inside + across + (operator.starts * constants.collective_ms + operator.crossings * constants.crossing_ms)
+
+
+def matmul(weights: Format, rows: Number, inputs: float, outputs: float) -> Operator:
     """
     One product of activations with a weight matrix.
 
     Parameters
     ----------
-    gpu, weights
-        The GPU, the format of the weights.
+    weights
+        Format of the weights.
     rows
         Tokens.
     inputs, outputs
         Shape of the weights.
     """
     moved = inputs * outputs * weights.bytes + rows * (inputs + outputs) * HIDDEN_BYTES
-    compute = compute_ms(gpu, weights.math, 2 * rows * inputs * outputs)
-    return np.maximum(compute, memory_ms(gpu, moved)) + LAUNCH_MS
+    return Operator("matmul", weights.math, 2 * rows * inputs * outputs, moved, 1)
 
 
-def experts_ms(gpu: Gpu, weights: Format, rows: Number, loaded: Number, inputs: float, outputs: float) -> Number:
+def experts(
+    weights: Format, rows: Number, held: float, ranks: int, inputs: float, outputs: float, width: float
+) -> Operator:
     """
     A grouped product over the experts of one GPU.
 
     Parameters
     ----------
-    gpu, weights
-        The GPU, the format of the weights.
+    weights
+        Format of the weights.
     rows
-        Token copies that reach this GPU.
-    loaded
-        Experts of this GPU that at least one of them chose (expected).
+        Token copies that reach a mean GPU.
+    held, ranks
+        Experts of one GPU, expert-parallel ranks.
     inputs, outputs
         Shape of one expert's weights.
+    width
+        Width of one expert's FFN on one GPU.
     """
-    moved = loaded * inputs * outputs * weights.bytes + rows * (inputs + outputs) * HIDDEN_BYTES
-    compute = compute_ms(gpu, weights.math, 2 * rows * inputs * outputs)
-    memory = memory_ms(gpu, moved) / EXPERT_MEMORY_EFFICIENCY
-    return np.maximum(compute / EXPERT_COMPUTE_EFFICIENCY, memory) + LAUNCH_MS
+    return Operator(
+        "experts", weights.math, 2 * rows * inputs * outputs, rows * (inputs + outputs) * HIDDEN_BYTES, 1,
+        rows=rows, held=held, ranks=ranks, weight_bytes=inputs * outputs * weights.bytes, width=width,
+    )  # fmt: skip
 
 
-def attention_ms(gpu: Gpu, kind: MathKind, flops: Number, moved: Number) -> Number:
-    """One attention core: ``flops`` operations over ``moved`` bytes of KV cache, without its launch."""
-    return np.maximum(compute_ms(gpu, kind, flops, ATTENTION_EFFICIENCY), memory_ms(gpu, moved))
-
-
-def routing_ms() -> float:
-    """The small operators around the experts of one layer."""
-    return ROUTING_LAUNCHES * LAUNCH_MS
-
-
-def elementwise_ms(gpu: Gpu, moved: Number, launches: int) -> Number:
+def stream(moved: Number, launches: float) -> Operator:
     """Norms, activations, rotary embedding and the like: bytes moved by a number of launches."""
-    return memory_ms(gpu, moved) + launches * LAUNCH_MS
+    return Operator("stream", moved=moved, launches=launches)
 
 
-def gather_ms(gpu: Gpu, domain: int, group: int, total_bytes: Number) -> Number:
+def gather(domain: int, group: int, total_bytes: Number) -> Operator:
     """
     All-gather (or reduce-scatter): every GPU ends with ``total_bytes``, each held a ``1/group`` part before.
 
-    Hierarchical: the parts of other domains come over the slower link, spread over the GPUs of the domain; the rest
-    over NVLink. The time never grows with the domain, since the link is not faster than NVLink.
+    Every part passes NVLink once; those of other domains come over the slower link before, which the GPUs of a domain
+    may share. So a larger domain is never slower, whatever the constants.
 
     Parameters
     ----------
-    gpu, domain
-        The GPU, GPUs of an NVLink domain.
+    domain
+        GPUs of an NVLink domain.
     group
         GPUs that take part.
     total_bytes
         Bytes of the whole.
     """
     if group == 1:
-        return total_bytes * 0.0
+        return Operator("collective")
     inside = min(domain, group)
-    over_link = total_bytes * (1 - inside / group) / inside
-    over_nvlink = total_bytes * (inside - 1) / inside
-    return _link_ms(gpu, over_nvlink, over_link) + _start_ms(domain, group)
+    over_link = total_bytes * (1 - inside / group)
+    over_nvlink = total_bytes * ((group - 1) / group)
+    return Operator(
+        "collective", over_nvlink=over_nvlink, over_link=over_link, sharing=inside, starts=1,
+        crossings=float(group > domain),
+    )  # fmt: skip
 
 
-def all_reduce_ms(gpu: Gpu, domain: int, group: int, total_bytes: Number) -> Number:
+def all_reduce(domain: int, group: int, total_bytes: Number) -> Operator:
     """All-reduce of ``total_bytes``: a reduce-scatter and an all-gather under one start."""
-    if group == 1:
-        return total_bytes * 0.0
-    return 2 * gather_ms(gpu, domain, group, total_bytes) - _start_ms(domain, group)
+    half = gather(domain, group, total_bytes)
+    return replace(half, over_nvlink=2 * half.over_nvlink, over_link=2 * half.over_link)
 
 
-def all_to_all_ms(gpu: Gpu, domain: int, group: int, sent_bytes: Number) -> Number:
+def dispatch(domain: int, group: int, copies: int, token_bytes: Number) -> Operator:
     """
-    All-to-all in which every GPU sends ``sent_bytes`` in total, evenly to all of the group (its own part is free).
+    Tokens to the GPUs of their experts, or back: an all-to-all.
+
+    A token crosses once to each domain that it is wanted in and is forwarded there; it goes to each GPU once.
 
     Parameters
     ----------
-    gpu, domain, group
-        The GPU, GPUs of an NVLink domain, GPUs that take part.
-    sent_bytes
-        Bytes that one GPU addresses to the group.
+    domain, group
+        GPUs of an NVLink domain, GPUs that hold experts.
+    copies
+        Experts of a token, chosen independently.
+    token_bytes
+        Bytes of the tokens that one GPU starts with.
     """
     if group == 1:
-        return sent_bytes * 0.0
+        return Operator("dispatch")
     inside = min(domain, group)
-    over_nvlink, over_link = sent_bytes * (inside - 1) / group, sent_bytes * (group - inside) / group
-    return _link_ms(gpu, over_nvlink, over_link) + _start_ms(domain, group)
+    domains = group / inside
+    gpus = group * (1 - (1 - 1 / group) ** copies)
+    over_link = token_bytes * ((domains - 1) * (1 - (1 - 1 / domains) ** copies))
+    over_nvlink = token_bytes * (gpus * (group - 1) / group)
+    return Operator("dispatch", over_nvlink=over_nvlink, over_link=over_link, starts=1, crossings=float(group > domain))
 
 
-def send_ms(gpu: Gpu, crosses: bool, sent_bytes: Number) -> Number:
+def send(crosses: bool, sent_bytes: Number) -> Operator:
     """Point to point, between pipeline stages."""
     over_link = sent_bytes if crosses else sent_bytes * 0.0
-    return _link_ms(gpu, sent_bytes - over_link, over_link) + COLLECTIVE_MS + (NETWORK_MS if crosses else 0.0)
-
-
-def _link_ms(gpu: Gpu, over_nvlink: Number, over_link: Number) -> Number:
-    return (over_nvlink / gpu.nvlink_gbps + over_link / gpu.link_gbps) / (_BYTES_PER_MS * LINK_EFFICIENCY)
-
-
-def _start_ms(domain: int, group: int) -> float:
-    return COLLECTIVE_MS + (NETWORK_MS if group > domain else 0.0)
+    return Operator("collective", over_nvlink=sent_bytes, over_link=over_link, starts=1, crossings=float(crosses))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from costmodels.models import Model
 from costmodels.partition import Partition
 
+NARROWEST_EXPERT = 128
+"""Experts are not cut narrower than this: kernels and block scales work on tiles of 128."""
 LARGEST_REPLICA_GPUS = 64
 """Replicas of more GPUs are not considered."""
 
@@ -38,6 +40,8 @@ def fault(model: Model, cut: Partition) -> str | None:
         return "experts % ep"
     if model.d_expert % cut.moe_tp:
         return "d_expert % moe_tp"
+    if model.d_expert // cut.moe_tp < NARROWEST_EXPERT:
+        return "expert width per GPU < 128"
     if (model.shared_experts * model.d_expert) % cut.tp:
         return "shared experts % tp"
     return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from costmodels.layers import Engine, Step, StepTime, step_time
-from costmodels.operating_curve import Role
-from costmodels.operators import HIDDEN_BYTES, Array, Number, send_ms
+from costmodels.layers import Engine, Step, StepTime, step_times
+from costmodels.operators import HIDDEN_BYTES, Array, Number, operator_ms, send
+from costmodels.options import EngineOptions
+from costmodels.plans import Demand, Plan, plan_of, step_of
+
+__all__ = ["Demand", "Steady", "Timed", "Turns", "priced", "steady", "step_of", "turns_of"]
 
 
 @dataclass(frozen=True)
@@ -22,217 +26,171 @@ class Steady:
         TTFT of prefill; TPOT of decode and co-located.
     requests_per_s
         Completed requests per second.
-    ttft_ms
-        TTFT of co-located; None elsewhere.
+    ttft_ms, itl_ms
+        Co-located: TTFT; decode and co-located: the longest gap between two steps. None elsewhere.
     """
 
     latency_ms: Array
     requests_per_s: Array
     ttft_ms: Array | None = None
+    itl_ms: Array | None = None
 
 
-def stage_ms(engine: Engine, time: StepTime, tokens: Number) -> Number:
+@dataclass(frozen=True)
+class Timed:
     """
-    Time after which a full pipeline takes the next micro-batch.
+    A step, priced.
 
-    The head's share is balanced over the stages; whole layers are not: the fullest stage has ``ceil(layers / pp)``.
+    Parameters
+    ----------
+    time
+        Its times.
+    tokens
+        Its tokens per attention-DP rank.
     """
-    cut = engine.partition
-    if cut.pp == 1:
-        return time.total
-    fullest = -(-engine.model.layers // cut.pp) * time.layer
-    return np.maximum(time.total / cut.pp, fullest) + _send_ms(engine, tokens)
 
+    time: StepTime
+    tokens: Array
 
-def _send_ms(engine: Engine, tokens: Number) -> Number:
-    crosses = engine.partition.gpus > engine.domain_gpus
-    return send_ms(engine.gpu, crosses, tokens * engine.model.d_model * HIDDEN_BYTES)
-
-
-def _pairs(chunk: float, earlier: float, window: int) -> tuple[float, float]:
-    """Query-key pairs of a chunk after ``earlier`` tokens: under the causal mask, and in a sliding window."""
-    full = chunk * earlier + chunk * chunk / 2
-    if not window:
-        return full, 0.0
-    ramp = max(0.0, min(chunk, window - earlier))
-    return full, ramp * (earlier + ramp / 2) + (chunk - ramp) * window
+    def cut(self, count: int) -> Timed:
+        """Of the first batches only."""
+        return Timed(self.time.part(0, count), self.tokens[:count])
 
 
 @dataclass(frozen=True)
 class Turns:
     """
-    The steps that a role is made of, priced without regard to PP: engines that differ in PP alone share them.
+    The steps of a role, priced as if there was one pipeline stage.
 
     Parameters
     ----------
-    batch
-        Sequences per attention-DP rank and micro-batch.
-    main
-        The prefill or decode step; of co-located, the step with the fewer prompts.
-    tokens
-        Tokens of it.
-    busy, first
-        Co-located only: the step with one prompt more, and the step in which a prompt is taken in; with their tokens.
-    load
-        Co-located only: prompts (or chunks) of other sequences per step.
+    plan
+        The steps.
+    timed
+        Their times, by name.
+    count
+        How many of the batches are looked at, the first ones.
     """
 
-    batch: Array
-    main: StepTime
-    tokens: Array
-    busy: tuple[StepTime, Array] | None = None
-    first: tuple[StepTime, Array] | None = None
-    load: Array | None = None
+    plan: Plan
+    timed: dict[str, Timed]
+    count: int
 
     def cut(self, count: int) -> Turns:
         """The first batches only."""
-        if self.busy is None or self.first is None or self.load is None:
-            return Turns(self.batch[:count], self.main.first(count), self.tokens[:count])
-        busy, first = ((pair[0].first(count), pair[1][:count]) for pair in (self.busy, self.first))
-        return Turns(self.batch[:count], self.main.first(count), self.tokens[:count], busy, first, self.load[:count])
+        return Turns(self.plan, self.timed, count)
+
+    @property
+    def batch(self) -> Array:
+        """Sequences per attention-DP rank and micro-batch."""
+        return self.plan.batch[: self.count]
+
+    def of(self, *names: str) -> Timed:
+        """The first of the named steps that there is."""
+        return next(self.timed[name] for name in names if name in self.timed).cut(self.count)
 
 
-def prefill_turns(engine: Engine, batch: Array, isl: int) -> Turns:
-    """The step of a prefill engine: whole prompts of ``isl`` tokens, ``batch`` of them per attention-DP rank."""
-    pairs, windowed = _pairs(isl, 0, engine.model.window)
-    tokens = batch * isl
-    step = Step(tokens, batch * pairs, tokens, batch * windowed, batch * 0.0, 1.0, batch)
-    return Turns(batch, step_time(engine, step), tokens)
+def turns_of(engine: Engine, demand: Demand, batch: Array) -> Turns:
+    """The steps of any role, over batches per attention-DP rank, priced."""
+    return priced(engine, [plan_of(engine, demand, batch)])[0]
 
 
-def prefill(engine: Engine, turns: Turns) -> Steady:
+def priced(engine: Engine, plans: Sequence[Plan]) -> list[Turns]:
+    """Prices plans of one engine together, whatever their roles."""
+    steps = [step for plan in plans for step in plan.steps.values()]
+    times = iter(zip(steps, step_times(engine, steps), strict=True))
+    found = []
+    for plan in plans:
+        timed = {name: Timed(*_drafted(engine, plan, *next(times))) for name in plan.steps}
+        found.append(Turns(plan, timed, len(plan.batch)))
+    return found
+
+
+def _drafted(engine: Engine, plan: Plan, step: Step, time: StepTime) -> tuple[StepTime, Array]:
     """
-    Prefill of whole prompts.
+    Adds the drafting of speculative decoding to a step: a layer and the head, once for each draft. Gives tokens too.
 
-    Parameters
-    ----------
-    engine
-        The engine.
-    turns
-        Of :func:`prefill_turns`.
+    Taken as a mean layer of the step and its share of the head: drafts are few tokens, so weights are read either way.
     """
-    cut = engine.partition
-    hops = (cut.pp - 1) * _send_ms(engine, turns.tokens) if cut.pp > 1 else 0.0
-    rate = 1000 * turns.batch * cut.attention_dp / stage_ms(engine, turns.main, turns.tokens)
-    return Steady(np.asarray(turns.main.total + hops), np.asarray(rate))
+    if plan.drafts:
+        head = time.total - engine.model.layers * time.layer
+        time = StepTime(np.asarray(time.total + plan.drafts * (time.layer + head)), time.layer)
+    return time, np.asarray(step.tokens)
 
 
-def decode_turns(engine: Engine, batch: Array, isl: int, osl: int) -> Turns:
-    """The step of a decode engine: every sequence at the mean context ISL + OSL/2."""
-    none = batch * 0.0
-    return Turns(batch, step_time(engine, Step(none, none, none, none, batch, isl + osl / 2, batch)), batch)
+def steady(engine: Engine, demand: Demand, turns: Turns) -> Steady:
+    """The steady state of any role, from its steps."""
+    if demand.role == "prefill":
+        return _prefill(engine, demand, turns)
+    return _decode(engine, demand, turns) if demand.role == "decode" else _colocated(engine, demand, turns)
 
 
-def decode(engine: Engine, turns: Turns, osl: int) -> Steady:
+def _stage_ms(engine: Engine, options: EngineOptions, turn: Timed) -> Number:
     """
-    Decode: a token takes one turn through all stages, each busy with one micro-batch.
+    Time after which a full pipeline takes the next micro-batch.
 
-    Parameters
-    ----------
-    engine
-        The engine.
-    turns
-        Of :func:`decode_turns`.
-    osl
-        Output tokens, at least 2.
+    The head's share is balanced over the stages; whole layers are not: the fullest stage has ``ceil(layers / pp)``.
     """
-    cut = engine.partition
-    turn = cut.pp * stage_ms(engine, turns.main, turns.tokens)
-    rate = 1000 * cut.pp * cut.attention_dp * turns.batch / (turn * (osl - 1))
-    return Steady(np.asarray(turn), np.asarray(rate))
+    pp, time = engine.partition.pp, turn.time
+    if pp == 1:
+        return time.total
+    fullest = -(-engine.model.layers // pp) * time.layer
+    reached = float(dict(options.pp_efficiency).get(pp, 1))
+    return (np.maximum(time.total / pp, fullest) + _send_ms(engine, turn.tokens)) / reached
 
 
-def prompt_steps(isl: int, chunk_tokens: int) -> tuple[int, int]:
-    """Steps that one prompt takes, and prompts that fit into one step, at a number of prompt tokens per mixed step."""
-    return -(-isl // chunk_tokens), max(1, chunk_tokens // isl)
+def _send_ms(engine: Engine, tokens: Number) -> Number:
+    crosses = engine.partition.gpus > engine.domain_gpus
+    hop = send(crosses, tokens * engine.model.d_model * HIDDEN_BYTES)
+    return operator_ms(engine.gpu, engine.constants, hop)
 
 
-def largest_busy_batch(isl: int, osl: int, chunk_tokens: int) -> int:
+def _prefill(engine: Engine, demand: Demand, turns: Turns) -> Steady:
     """
-    Largest batch per rank whose prompts still find room without waiting.
+    Prefill of whole prompts, or of chunks that follow one another through the stages.
 
-    During the ``osl - 1`` decode steps of a sequence the others need ``(batch - 1) * steps`` mixed steps, of which
-    each has room for ``prompts``. Beyond that sequences only wait: TTFT grows, the rate does not.
+    Whole: every stage passes the whole batch on. Chunks: a stage takes the next chunk while the one before is in the
+    next stage, so the first token waits for all chunks in one stage and for the last one in the others.
     """
-    steps, prompts = prompt_steps(isl, chunk_tokens)
-    return 1 + (osl - 1) * prompts // steps
+    cut, options = engine.partition, demand.options
+    rate = 1000 * turns.batch * cut.attention_dp / (_stage_ms(engine, options, turns.of("main")) * demand.steps)
+    stated = turns.of("first", "main")
+    if demand.is_cut:
+        fill = (cut.pp - 1) * _stage_ms(engine, options, turns.of("last"))
+        latency = turns.plan.first_steps * _stage_ms(engine, options, stated) + fill
+        return Steady(np.asarray(latency), np.asarray(rate))
+    hops = (cut.pp - 1) * _send_ms(engine, stated.tokens) if cut.pp > 1 else 0.0
+    return Steady(np.asarray(stated.time.total + hops), np.asarray(rate))
 
 
-def colocated_turns(engine: Engine, batch: Array, isl: int, osl: int, chunk_tokens: int) -> Turns:
-    """
-    The steps of closed-loop in-flight batching, prompts spread evenly over them.
-
-    A sequence spends its own prompt steps, then ``osl - 1`` decode steps that the prompts of the other ``batch - 1``
-    sequences interfere with: ``load = (batch - 1) * steps / (osl - 1)`` prompts (or chunks) in a step on average.
-
-    Parameters
-    ----------
-    engine
-        The engine.
-    batch
-        Sequences per attention-DP rank and micro-batch, at most :func:`largest_busy_batch`.
-    isl, osl
-        Input and output tokens; OSL at least 2.
-    chunk_tokens
-        Prompt tokens per mixed step: whole prompts from ISL on, piggybacking below.
-    """
-    steps, _ = prompt_steps(isl, chunk_tokens)
-    share = isl / steps
-    pairs, windowed = np.mean([_pairs(share, turn * share, engine.model.window) for turn in range(steps)], axis=0)
-    read = share * (steps + 1) / 2
-    context = isl + osl / 2
-
-    def turn(prompts: Array, decodes: Array) -> tuple[StepTime, Array]:
-        outputs = decodes + prompts / steps
-        work = Step(prompts * share, prompts * pairs, prompts * read, prompts * windowed, decodes, context, outputs)
-        return step_time(engine, work), np.asarray(work.tokens)
-
-    load = (batch - 1) * steps / (osl - 1)
-    taken = np.maximum(1.0, np.ceil(load))
-    # sequences in prompt steps do not decode; at least the observed one does
-    decodes = np.maximum(1.0, batch - load)
-    main, tokens = turn(np.floor(load), decodes)
-    return Turns(batch, main, tokens, turn(np.ceil(load), decodes), turn(taken, np.maximum(0.0, batch - taken)), load)
+def _decode(engine: Engine, demand: Demand, turns: Turns) -> Steady:
+    """A step takes one turn through all stages, each busy with one micro-batch; it yields the accepted tokens."""
+    cut, options = engine.partition, demand.options
+    turn = cut.pp * _stage_ms(engine, options, turns.of("main"))
+    rate = 1000 * cut.pp * cut.attention_dp * turns.batch / (turn * demand.decode_steps)
+    return Steady(np.asarray(turn / float(options.accepted_tokens)), np.asarray(rate), itl_ms=np.asarray(turn))
 
 
-def colocated(engine: Engine, turns: Turns, isl: int, osl: int, chunk_tokens: int) -> Steady:
+def _colocated(engine: Engine, demand: Demand, turns: Turns) -> Steady:
     """
     Closed-loop in-flight batching: a finished sequence is replaced at once.
 
     TPOT is the mean of the steps with ``floor(load)`` and ``ceil(load)`` prompts, TTFT the prompt's own steps. The rate
-    is ``batch * pp / (TTFT + (osl - 1) TPOT)``: Little's law, exactly.
-
-    Parameters
-    ----------
-    engine
-        The engine.
-    turns
-        Of :func:`colocated_turns`, with the same tokens.
-    isl, osl, chunk_tokens
-        As there.
+    is ``batch * pp / (TTFT + decode_steps * step)`` with the TTFT of a mean prompt: Little's law, exactly.
     """
-    cut = engine.partition
-    if turns.busy is None or turns.first is None or turns.load is None:
-        raise ValueError("co-located engines need the turns of colocated_turns")
-    plain = cut.pp * stage_ms(engine, turns.main, turns.tokens)
-    busy = cut.pp * stage_ms(engine, *turns.busy)
-    tpot = plain + (turns.load - np.floor(turns.load)) * (busy - plain)
-    ttft = prompt_steps(isl, chunk_tokens)[0] * cut.pp * stage_ms(engine, *turns.first)
-    rate = 1000 * turns.batch * cut.attention_dp * cut.pp / (ttft + (osl - 1) * tpot)
-    return Steady(np.asarray(tpot), np.asarray(rate), np.asarray(ttft))
+    cut, options = engine.partition, demand.options
+    if turns.plan.load is None:
+        raise ValueError("co-located engines need the turns of co-located steps")
 
+    def turn(*names: str) -> Number:
+        return cut.pp * _stage_ms(engine, options, turns.of(*names))
 
-def steady(engine: Engine, role: Role, turns: Turns, isl: int, osl: int, chunk_tokens: int) -> Steady:
-    """The steady state of any role; see :func:`prefill`, :func:`decode` and :func:`colocated`."""
-    if role == "prefill":
-        return prefill(engine, turns)
-    return decode(engine, turns, osl) if role == "decode" else colocated(engine, turns, isl, osl, chunk_tokens)
-
-
-def role_turns(engine: Engine, role: Role, batch: Array, isl: int, osl: int, chunk_tokens: int) -> Turns:
-    """The steps of any role; see :func:`prefill_turns`, :func:`decode_turns` and :func:`colocated_turns`."""
-    if role == "prefill":
-        return prefill_turns(engine, batch, isl)
-    if role == "decode":
-        return decode_turns(engine, batch, isl, osl)
-    return colocated_turns(engine, batch, isl, osl, chunk_tokens)
+    load = turns.plan.load[: turns.count]
+    plain, busy = turn("main"), turn("busy")
+    step = plain + (load - np.floor(load)) * (busy - plain)
+    own = demand.steps * turn("own")
+    rate = 1000 * turns.batch * cut.attention_dp * cut.pp / (own + demand.decode_steps * step)
+    ttft = turns.plan.first_steps * turn("first", "own")
+    gap = np.maximum(busy, turn("longest"))
+    tpot = step / float(options.accepted_tokens)
+    return Steady(np.asarray(tpot), np.asarray(rate), np.asarray(ttft), np.asarray(gap))

@@ -1,22 +1,21 @@
 """
-A roofline of transformer inference: a cost model for any catalogued GPU and model, without measurements.
+A roofline of transformer inference: a cost model for any GPU and model, without measurements of the pair.
 
-A step is a sequence of operators; each takes the longer of its arithmetic and its memory traffic, plus a launch;
-collectives are added. Shapes are in :mod:`costmodels.models`, peaks in :mod:`costmodels.gpus`, the constants (one set
-for everything) in :mod:`costmodels.operators`, the operators of a layer in :mod:`costmodels.layers`, what a role makes
-of a step in :mod:`costmodels.phases`.
+A step is a sequence of operators; each takes the longer of its arithmetic and its memory traffic, plus its start;
+exchanges are added. Shapes are in :mod:`costmodels.models`, peaks in :mod:`costmodels.gpus`, what engines reach of them
+in :mod:`costmodels.constants`, the operators of a layer in :mod:`costmodels.layers`, what the traffic puts into a step
+in :mod:`costmodels.steps`, what a role makes of its steps in :mod:`costmodels.phases`, memory in
+:mod:`costmodels.memory`.
 
-Idealised, in this version:
+Idealised:
 
-* experts are evenly loaded over EP ranks (imbalance 1.0), and tokens choose experts independently;
-* compute, memory and communication do not overlap between operators, and fully within one;
+* tokens choose experts independently; ranks differ by a fitted (or stated) popularity of experts alone;
+* arithmetic and memory traffic overlap fully within an operator; operators and exchanges follow one another;
 * attention-DP ranks are equally full and take their prompts in the same steps;
-* a whole prefill batch is one step; prompts are not chunked through pipeline stages (no CPP), no context parallelism;
-* all sequences of a step decode at the mean context ISL + OSL/2;
-* a pipeline is full and never waits, whole layers per stage, the output head spread evenly;
+* sequences of a step decode at the mean context of a generated token;
+* a pipeline is full, with whole layers per stage; bubbles are what ``pp_efficiency`` says;
 * co-located serving is a closed loop with evenly spread prompts: no queue, no jitter;
-* collectives between domains are hierarchical and use all links of a domain at once;
-* host time, sampling, tokenisation, prefix reuse and speculative decoding are left out.
+* no context parallelism.
 """
 
 from __future__ import annotations
@@ -27,10 +26,12 @@ from fractions import Fraction
 
 import numpy as np
 
+from costmodels.constants import Basis
 from costmodels.errors import Fault, InputError
 from costmodels.fit import Samples, fit_many
-from costmodels.formats import exact, formats
+from costmodels.formats import Formats, exact, formats
 from costmodels.gpus import Gpu, gpu
+from costmodels.known_errors import known_error
 from costmodels.layers import Engine
 from costmodels.memory import GIB, Footprint, footprint
 from costmodels.models import Model, model
@@ -39,10 +40,14 @@ from costmodels.operating_curve import ROLES, CurveQuery, CurveSet, OperatingCur
 from costmodels.operators import Array
 from costmodels.partition import Partition
 from costmodels.partition_space import partitions
-from costmodels.phases import Steady, largest_busy_batch, role_turns, steady
+from costmodels.phases import Steady, priced, steady, turns_of
+from costmodels.plans import Demand, plan_of
+from costmodels.steps import reserved_tokens
 
+SERVING = ("trtllm", "sglang", "vllm")
+"""Serving engines with constants of their own."""
 LARGEST_BATCH = 1024
-"""Largest batch per attention-DP rank of decode and co-located engines."""
+"""Largest batch per attention-DP rank; prefill reaches it with prompts shorter than 128 tokens only."""
 LARGEST_PREFILL_TOKENS = 131072
 """Most prompt tokens per attention-DP rank in one prefill batch (one prompt is always allowed)."""
 STEP_TOKENS = 8192
@@ -51,39 +56,70 @@ CHUNK_TOKENS = 2048
 """Prompt tokens per mixed step of a piggybacking engine; for short prompts, half a prompt in whole powers of two."""
 SMALLEST_CHUNK_TOKENS = 128
 """Prompts shorter than two of these are not cut into chunks."""
+SMALLEST_STAGE_TOKENS = 512
+"""Chunks that flow through pipeline stages are not smaller."""
+SERIES: dict[Role, tuple[str, ...]] = {
+    "prefill": ("latency_ms",), "decode": ("latency_ms", "itl_ms"), "colocated": ("latency_ms", "ttft_ms", "itl_ms"),
+}  # fmt: skip
+"""What a curve states that must never be under its samples, besides the rate that must never be over."""
 
 
 @dataclass(frozen=True)
 class _Draft:
     """An engine and the batches per rank that it may run, before pricing."""
 
-    role: Role
     engine: Engine
-    chunk_tokens: int
+    demand: Demand
     footprint: Footprint
     batch: Array
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query with what its names stand for."""
+
+    query: CurveQuery
+    shape: Model
+    device: Gpu
+    precision: dict[Role, str]
 
 
 class Roofline:
     """
     The embedded cost model; stateless.
 
+    Parameters
+    ----------
+    basis
+        ``served``: as whole servers were measured. ``operators``: as operators were measured, without host work between
+        steps, like the built-in tables. ``ideal``: the data sheet, everything at its peak.
+
     Attributes
     ----------
     name, version, description
         What it is called and what it does.
     known_error
-        How far it is from the built-in measured tables; a test recomputes these numbers.
+        Where its error is stated.
     """
 
     name = "roofline"
-    version = "1"
-    description = "Operator-level roofline over data-sheet peaks with one set of efficiencies for all GPUs and models."
+    version = "2"
     known_error = (
-        "Median absolute error of latency against the built-in tables (operator-derived by aiconfigurator 0.12; the "
-        "constants were chosen on them): dense models decode 5 %, prefill 6 %; MoE models inside one NVLink domain "
-        "decode 15 %, prefill 15 %; MoE stage groups across domains decode 55 %, prefill 67 %, mostly too fast."
+        "Notes state the error of the nearest group of measurements; `python -m solver accuracy` prints them all."
     )
+
+    def __init__(self, basis: Basis = "served") -> None:
+        self.basis: Basis = basis
+
+    @property
+    def description(self) -> str:
+        """One line for the result."""
+        told = {
+            "served": "constants fitted to measured servers",
+            "operators": "constants fitted to measured operators, without host work",
+            "ideal": "everything at its data-sheet peak, uncalibrated",
+        }
+        return f"Operator-level roofline over data-sheet figures, {told[self.basis]}."
 
     def curves(self, query: CurveQuery) -> CurveSet:
         """
@@ -99,128 +135,210 @@ class Roofline:
         InputError
             When GPU, model, serving engine or a precision is unknown; every such fault is in it.
         """
-        shape, device, precision = self._resolved(query)
-        cuts, dropped = partitions(shape, query.pool_gpus)
-        memory_gib = Fraction(device.memory_gib) if query.memory_gib is None else query.memory_gib
-        drafts: list[_Draft] = []
-        for role in ROLES:
-            missing = formats(precision[role]).missing(device)
-            for cut in cuts:
-                engine = Engine(shape, device, formats(precision[role]), cut, query.domain_gpus)
-                for chunk_tokens in _chunks(role, query):
-                    reason = missing or _draft(drafts, engine, role, chunk_tokens, query, memory_gib)
-                    if reason is not None:
-                        dropped[reason] += 1
-        states = _priced(drafts, query)
-        samples = [_samples(draft, state) for draft, state in zip(drafts, states, strict=True)]
-        fits = fit_many(samples)
+        asked = _resolved(query)
+        drafts, dropped = self._drafts(asked)
+        states = _priced(drafts)
+        fits = fit_many([_samples(draft, state) for draft, state in zip(drafts, states, strict=True)])
         curves = []
-        for draft, one in zip(drafts, fits, strict=True):
-            dp = draft.engine.partition.attention_dp
+        for draft, fit in zip(drafts, fits, strict=True):
+            role, cut = draft.demand.role, draft.engine.partition
+            values = dict(zip(_series(draft), fit.never_under, strict=True))
             curves.append(
                 OperatingCurve(
-                    role=draft.role, system=query.gpu, backend=self.name, backend_version=self.version,
-                    model=query.model, precision=precision[draft.role], partition=draft.engine.partition,
-                    domain_gpus=query.domain_gpus, chunk_tokens=draft.chunk_tokens,
-                    batch=tuple(batch * dp for batch in one.batch),
-                    latency_ms=one.never_under[0],
-                    requests_per_s=one.never_over[0],
-                    ttft_ms=one.never_under[-1] if draft.role != "decode" else (),
-                    memory_gib=tuple(_gib(draft.footprint.bytes(batch)) for batch in one.batch),
+                    role=role, system=query.gpu, backend=query.backend or self.name, backend_version=self.version,
+                    model=query.model, precision=asked.precision[role], partition=cut, domain_gpus=query.domain_gpus,
+                    chunk_tokens=draft.demand.chunk_tokens,
+                    batch=tuple(batch * cut.attention_dp for batch in fit.batch),
+                    latency_ms=values["latency_ms"],
+                    requests_per_s=fit.never_over[0],
+                    ttft_ms=values["latency_ms"] if role == "prefill" else values.get("ttft_ms", ()),
+                    memory_gib=tuple(_gib(draft.footprint.bytes(batch)) for batch in fit.batch),
                     interpolate=True,
-                    fit_error=one.error,
+                    fit_error=fit.error,
+                    itl_ms=values.get("itl_ms", values["latency_ms"] if role == "decode" else ()),
                 )
             )  # fmt: skip
-        return CurveSet(tuple(curves), _plain(dropped), self._notes(query, shape))
+        return CurveSet(tuple(curves), dict(sorted(dropped.items())), self._notes(asked))
 
-    def _resolved(self, query: CurveQuery) -> tuple[Model, Gpu, dict[Role, str]]:
-        """Model, GPU and exact precisions of a query."""
-        faults: list[Fault] = []
-        shape = device = None
-        try:
-            device = gpu(query.gpu)
-        except ValueError as error:
-            faults.append(Fault("$.pools[].gpu", f"the roofline knows no such GPU: {error}"))
-        try:
-            shape = model(query.model)
-        except ValueError as error:
-            faults.append(Fault("$.workloads[].model", f"the roofline knows no such model: {error}"))
-        if query.backend not in (None, self.name):
-            text = f"got {query.backend!r}, allowed: {self.name!r}, or none; measured tables price other engines"
-            faults.append(Fault("$.workloads[].backend", text))
-        if shape is None or device is None:
-            raise InputError(faults)
-        precision: dict[Role, str] = {}
+    def states(self, query: CurveQuery) -> list[Steady]:
+        """
+        Every design point of a query, engine by engine, without the fit into curves.
+
+        Parameters
+        ----------
+        query
+            Workload and pool.
+
+        Raises
+        ------
+        InputError
+            As :meth:`curves`.
+        """
+        return _priced(self._drafts(_resolved(query))[0])
+
+    def samples(self, query: CurveQuery, curve: OperatingCurve) -> tuple[Array, Array, Array]:
+        """
+        What a curve was fitted to.
+
+        Parameters
+        ----------
+        query, curve
+            The query, and one of the curves that it gave.
+
+        Returns
+        -------
+        tuple
+            Batches over all attention-DP ranks, latencies in ms, requests per second of a replica.
+        """
+        asked = _resolved(query)
+        engine = self._engine(asked, formats(asked.precision[curve.role]), curve.partition)
+        demand = Demand(curve.role, query.lengths, query.options, curve.chunk_tokens)
+        batch = np.arange(1.0, curve.batch[-1] // curve.batch_step + 1)
+        state = steady(engine, demand, turns_of(engine, demand, batch))
+        return batch * curve.batch_step, state.latency_ms, state.requests_per_s
+
+    def _engine(self, asked: _Asked, used: Formats, cut: Partition) -> Engine:
+        query, uneven = asked.query, asked.query.options.expert_imbalance
+        imbalance = None if uneven is None else float(uneven)
+        return Engine(asked.shape, asked.device, used, cut, query.domain_gpus, query.backend, self.basis, imbalance)
+
+    def _drafts(self, asked: _Asked) -> tuple[list[_Draft], Counter[str]]:
+        """The engines to price, and why others are not."""
+        query = asked.query
+        cuts, dropped = partitions(asked.shape, query.pool_gpus)
+        memory_gib = Fraction(asked.device.memory_gib) if query.memory_gib is None else query.memory_gib
+        drafts: list[_Draft] = []
         for role in ROLES:
-            try:
-                precision[role] = exact(query.precision.get(role), shape, device)
-            except ValueError as error:
-                fault = Fault("$.workloads[].precision", str(error))
-                faults += [] if fault in faults else [fault]
-        if faults:
-            raise InputError(faults)
-        return shape, device, precision
+            used = formats(asked.precision[role])
+            missing = used.missing(asked.device)
+            demands = {pp: _demands(role, query, pp) for pp in {cut.pp for cut in cuts}}
+            for cut in cuts:
+                engine = self._engine(asked, used, cut)
+                for demand in demands[cut.pp]:
+                    reason = missing or _draft(drafts, engine, demand, memory_gib)
+                    if reason is not None:
+                        dropped[reason] += 1
+        return drafts, dropped
 
-    def _notes(self, query: CurveQuery, shape: Model) -> tuple[str, ...]:
-        notes = [self.known_error]
-        if query.isl + query.osl > shape.max_context:
-            tokens = query.isl + query.osl
-            notes.append(f"{query.model} is configured for {shape.max_context} tokens, ISL + OSL is {tokens}.")
+    def _notes(self, asked: _Asked) -> tuple[str, ...]:
+        """The error that applies to each role, and what a planner should know of the lengths."""
+        query, gpu_name = asked.query, asked.device.calibrated_as or asked.device.name
+        if self.basis == "ideal":
+            notes = ["Uncalibrated: real engines reach 30 to 80 % of these rates."]
+        else:
+            texts = {role: known_error(query.model, gpu_name, query.backend, role) for role in ROLES}
+            notes = [f"error of {role}: {text}" for role, text in texts.items()]
+        longest = max(isl + osl for isl, osl, _ in query.lengths.classes)
+        if longest > asked.shape.max_context:
+            allowed = asked.shape.max_context
+            notes.append(f"{query.model} is configured for {allowed} tokens, ISL + OSL reaches {longest}.")
         return tuple(notes)
 
 
-def _chunks(role: Role, query: CurveQuery) -> tuple[int, ...]:
-    """Prompt tokens per mixed step that are tried; (0,) for prefill and decode. OSL 1 needs neither decode nor both."""
-    if role == "prefill":
-        return (0,)
-    if query.osl < 2:
-        return ()
+def _resolved(query: CurveQuery) -> _Asked:
+    """Model, GPU and exact precisions of a query."""
+    faults: list[Fault] = []
+    shape, device = query.shape, query.device
+    try:
+        device = device or gpu(query.gpu)
+    except ValueError as error:
+        faults.append(Fault("$.pools[].gpu", f"the roofline knows no such GPU: {error}"))
+    try:
+        shape = shape or model(query.model)
+    except ValueError as error:
+        faults.append(Fault("$.workloads[].model", f"the roofline knows no such model: {error}"))
+    if query.backend not in (None, *SERVING):
+        text = f"got {query.backend!r}, allowed: {', '.join(SERVING)}, or none for a mean engine"
+        faults.append(Fault("$.workloads[].backend", text))
+    if shape is None or device is None:
+        raise InputError(faults)
+    precision: dict[Role, str] = {}
+    for role in ROLES:
+        try:
+            precision[role] = exact(query.precision.get(role), shape, device)
+        except ValueError as error:
+            fault = Fault("$.workloads[].precision", str(error))
+            faults += [] if fault in faults else [fault]
+    if faults:
+        raise InputError(faults)
+    return _Asked(query, shape, device, precision)
+
+
+def _demands(role: Role, query: CurveQuery, pp: int) -> list[Demand]:
+    """What is tried of a pipeline: whole prompts, and chunks. OSL 1 needs neither decode nor co-located engines."""
+    traffic, options = query.lengths, query.options
+    if role != "prefill" and traffic.osl <= 1:
+        return []
+    plain = Demand(role, traffic, options)
     if role == "decode":
-        return (0,)
-    whole = query.isl * max(1, STEP_TOKENS // query.isl)
-    half = 2 ** max(0, (query.isl // 2).bit_length() - 1)
+        return [plain]
+    computed = plain.computed
+    if role == "prefill":
+        return [plain, *(replace(plain, chunk_tokens=chunk) for chunk in _stage_chunks(computed, pp))]
+    whole = int(computed * max(1, STEP_TOKENS // computed)) + 1
+    half = 2 ** max(0, int(computed // 2).bit_length() - 1)
     part = min(CHUNK_TOKENS, half)
-    return (whole, part) if part >= SMALLEST_CHUNK_TOKENS else (whole,)
+    return [
+        replace(plain, chunk_tokens=size) for size in (whole, part) if size == whole or part >= SMALLEST_CHUNK_TOKENS
+    ]
 
 
-def _draft(
-    drafts: list[_Draft], engine: Engine, role: Role, chunk_tokens: int, query: CurveQuery, memory_gib: Fraction
-) -> str | None:
+def _stage_chunks(tokens: float, pp: int) -> list[int]:
+    """Chunks tried in a pipeline: about one a stage, a quarter and a sixteenth of that, so that stages fill sooner."""
+    if pp == 1:
+        return []
+    widest = 2 ** max(0, int(tokens // pp).bit_length() - 1)
+    return [chunk for chunk in (widest, widest // 4, widest // 16) if SMALLEST_STAGE_TOKENS <= chunk < tokens]
+
+
+def _draft(drafts: list[_Draft], engine: Engine, demand: Demand, memory_gib: Fraction) -> str | None:
     """Appends an engine with its batches, or says why it has none."""
-    reserved = query.isl if role == "prefill" else query.isl + query.osl
-    step_tokens = query.isl if role == "prefill" else 1
-    memory = footprint(engine.model, engine.formats, engine.partition, reserved, step_tokens, chunk_tokens)
-    largest = memory.largest_batch(memory_gib)
+    prefill, draft_tokens = demand.role == "prefill", demand.options.draft_tokens
+    reserved = reserved_tokens(demand.traffic, demand.options, prefill)
+    computed = int(np.ceil(demand.computed))
+    step_tokens = min(computed, demand.chunk_tokens or computed) if prefill else 1 + draft_tokens
+    memory = footprint(
+        engine.model, engine.formats, engine.partition, reserved, step_tokens,
+        chunk_tokens=0 if prefill else demand.chunk_tokens, steps=int(demand.steps) if prefill else 1,
+        drafting=draft_tokens > 0,
+    )  # fmt: skip
+    largest = min(LARGEST_BATCH, memory.largest_batch(memory_gib))
     if largest == 0:
         return "memory"
-    if role == "prefill":
-        largest = min(largest, max(1, LARGEST_PREFILL_TOKENS // query.isl))
-    elif role == "decode":
-        largest = min(largest, LARGEST_BATCH)
-    else:
-        largest = min(largest, LARGEST_BATCH, largest_busy_batch(query.isl, query.osl, chunk_tokens))
-    drafts.append(_Draft(role, engine, chunk_tokens, memory, np.arange(1.0, largest + 1)))
+    if prefill:
+        largest = min(largest, max(1, int(LARGEST_PREFILL_TOKENS // demand.computed)))
+    elif demand.role == "colocated":
+        largest = min(largest, demand.largest_busy_batch())
+    drafts.append(_Draft(engine, demand, memory, np.arange(1.0, largest + 1)))
     return None
 
 
-def _priced(drafts: list[_Draft], query: CurveQuery) -> list[Steady]:
+def _priced(drafts: list[_Draft]) -> list[Steady]:
     """Prices the drafts; steps that engines of different PP share are priced once, at the largest batch of them."""
-    shared: dict[tuple[Role, int, Partition], list[_Draft]] = {}
+    stages: dict[tuple[str, int, int, int, int], dict[tuple[Role, int], list[_Draft]]] = {}
     for draft in drafts:
-        stage = replace(draft.engine.partition, pp=1)
-        shared.setdefault((draft.role, draft.chunk_tokens, stage), []).append(draft)
+        cut, demand = draft.engine.partition, draft.demand
+        stage = (draft.engine.formats.precision, cut.tp, cut.attention_dp, cut.moe_tp, cut.moe_ep)
+        stages.setdefault(stage, {}).setdefault((demand.role, demand.chunk_tokens), []).append(draft)
     states: dict[int, Steady] = {}
-    for (role, chunk_tokens, _), alike in shared.items():
-        widest = max(alike, key=lambda draft: len(draft.batch))
-        turns = role_turns(widest.engine, role, widest.batch, query.isl, query.osl, chunk_tokens)
-        for draft in alike:
-            own = turns.cut(len(draft.batch))
-            states[id(draft)] = steady(draft.engine, role, own, query.isl, query.osl, chunk_tokens)
+    for shared in stages.values():
+        groups = list(shared.values())
+        widest = [max(alike, key=lambda draft: len(draft.batch)) for alike in groups]
+        plans = [plan_of(draft.engine, draft.demand, draft.batch) for draft in widest]
+        for alike, turns in zip(groups, priced(widest[0].engine, plans), strict=True):
+            for draft in alike:
+                states[id(draft)] = steady(draft.engine, draft.demand, turns.cut(len(draft.batch)))
     return [states[id(draft)] for draft in drafts]
 
 
+def _series(draft: _Draft) -> tuple[str, ...]:
+    """The series to fit; where every decode step yields one token, its length is the latency, and is fitted once."""
+    role = draft.demand.role
+    return SERIES[role][:1] if role == "decode" and draft.demand.options.accepted_tokens == 1 else SERIES[role]
+
+
 def _samples(draft: _Draft, state: Steady) -> Samples:
-    under = (state.latency_ms,) if state.ttft_ms is None else (state.latency_ms, state.ttft_ms)
+    under = tuple(np.asarray(getattr(state, name)) for name in _series(draft))
     return Samples(draft.batch.astype(np.int64), under, (state.requests_per_s,))
 
 
@@ -228,7 +346,3 @@ def _gib(used_bytes: int) -> Fraction:
     """Bytes in GiB, rounded up to a decimal of at most nine significant digits."""
     unit = 10 ** (DIGITS - len(str(used_bytes // GIB)))
     return Fraction(-(-used_bytes * unit // GIB), unit)
-
-
-def _plain(dropped: Counter[str]) -> dict[str, int]:
-    return dict(sorted(dropped.items()))

@@ -234,8 +234,8 @@ def _batch_fault(batch: str, attention_dp: str) -> str | None:
 
 
 def _chunk_fault(phase: str, chunk_tokens: str) -> str | None:
-    if (phase == "colocated") == (chunk_tokens == "0"):
-        return f"got {chunk_tokens} in a {phase} row, must be 0 for prefill and decode, at least 1 for co-located"
+    if phase != "prefill" and (phase == "colocated") == (chunk_tokens == "0"):
+        return f"got {chunk_tokens} in a {phase} row, must be 0 for decode, at least 1 for co-located"
     return None
 
 

@@ -76,7 +76,7 @@ def _assignment(deployment: Deployment, a: Assignment) -> str:
     name = "TTFT" if a.role == "prefill" else "TPOT"
     latency = f"{name} {number(a.point.latency_ms)} ms"
     rate = deployment.planned(a)
-    chunk = f" chunk {a.engine.curve.chunk_tokens}" if a.role == "colocated" else ""
+    chunk = f" chunk {a.engine.curve.chunk_tokens}" if a.engine.curve.chunk_tokens else ""
     role = "co-located" if a.role == "colocated" else a.role
     label = a.engine.curve.partition.label + chunk
     place = (

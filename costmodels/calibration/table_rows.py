@@ -1,0 +1,103 @@
+"""Rows of operating-curve tables as counted steps, for the constants of the ``operators`` basis."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from costmodels.formats import formats
+from costmodels.gpus import GPUS
+from costmodels.layers import Engine
+from costmodels.models import model
+from costmodels.operating_curve import ROLES, Role
+from costmodels.operators import Array
+from costmodels.options import EngineOptions
+from costmodels.partition import Partition
+from costmodels.partition_space import fault
+from costmodels.phases import Demand
+from costmodels.table import read_table
+from costmodels.traffic import Traffic
+
+_KEY = (
+    "system", "model", "backend", "phase", "precision", "tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp",
+    "domain_gpus", "chunk_tokens", "isl", "osl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TableSeries:
+    """
+    The rows of one engine at one traffic.
+
+    Parameters
+    ----------
+    engine, demand
+        What ran, and on what.
+    batch
+        Sequences per attention-DP rank.
+    latency_ms
+        Measured latencies.
+    """
+
+    engine: Engine
+    demand: Demand
+    batch: Array
+    latency_ms: Array
+
+
+def table_series(path: Path) -> tuple[list[TableSeries], Counter[str]]:
+    """
+    The series of a table, and the number of rows that the cost model does not price, by reason.
+
+    Raises
+    ------
+    InputError
+        When the table cannot be read or holds faults.
+    """
+    table = read_table(path)
+    columns = table.columns
+    points: dict[tuple[str, ...], list[tuple[int, float]]] = defaultdict(list)
+    for index in range(len(table)):
+        key = tuple(str(columns[name][index]) for name in _KEY)
+        points[key].append((int(columns["batch"][index]), float(columns["latency_ms"][index])))
+    found: list[TableSeries] = []
+    skipped: Counter[str] = Counter()
+    for key, rows in points.items():
+        for answer in _series(dict(zip(_KEY, key, strict=True)), np.array(rows, dtype=float)):
+            if isinstance(answer, str):
+                skipped[answer] += len(rows)
+            else:
+                skipped["co-located batch at which sequences wait for room"] += len(rows) - len(answer.batch)
+                found += [answer] if len(answer.batch) else []
+    return found, +skipped
+
+
+def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
+    """One series, or why it cannot be priced."""
+    role: Role = next(role for role in ROLES if role == named["phase"])
+    try:
+        shape = model(named["model"])
+        used = formats(named["precision"])
+    except (ValueError, KeyError):
+        yield f"unknown model or format: {named['model']}, {named['precision']}"
+        return
+    gpu = GPUS.get(named["system"])
+    if gpu is None or named["cp"] != "1":
+        yield "context parallelism" if gpu is not None else f"unknown GPU {named['system']}"
+        return
+    cut = Partition(*(int(named[name]) for name in ("tp", "pp", "attention_dp", "moe_tp", "moe_ep")))
+    reason = used.missing(gpu) or fault(shape, cut)
+    if reason is not None:
+        yield reason
+        return
+    engine = Engine(shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators")
+    osl = int(named["osl"] or 1) if role != "prefill" else 1
+    traffic = Traffic.constant(int(named["isl"]), osl)
+    demand = Demand(role, traffic, EngineOptions(), int(named["chunk_tokens"]))
+    batch = rows[:, 0] / cut.attention_dp
+    keep = batch <= (demand.largest_busy_batch() if role == "colocated" else np.inf)
+    yield TableSeries(engine, demand, batch[keep], rows[keep, 1])

@@ -1,0 +1,41 @@
+"""Writes fitted constants as data, five significant digits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from costmodels.calibration.hierarchy import Level
+from costmodels.closed_loop import FILE as CLOSED
+from costmodels.closed_loop import TERMS, Fitted
+from costmodels.constants import FILE as CONSTANTS
+from costmodels.constants import NAMES
+from costmodels.operators import Array
+
+
+def write(tables: dict[Level, Array], served: dict[Level, Array], closed: Fitted) -> list[Path]:
+    """Writes both files whole; gives their paths."""
+    rows = [["basis", "path", "architecture", "engine", "gpu", *NAMES]]
+    for basis, sets in (("operators", tables), ("served", served)):
+        rows += [[basis, *level, *(f"{value:.5g}" for value in np.exp(x))] for level, x in sorted(sets.items())]
+    loops = [["quantity", "mode", "engine", "gpu", "version", "factor", *TERMS]]
+    loops += [["ttft", *key, "", "", *(f"{value:.5g}" for value in weights)] for key, weights in closed.weights.items()]
+    loops += [
+        ["tpot", kind, engine, "", version, f"{factor:.5g}", *([""] * len(TERMS))]
+        for (engine, version, kind), factor in sorted(closed.factors.items())
+    ]
+    for path, lines in ((CONSTANTS, rows), (CLOSED, loops)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        write_whole(path, text.getvalue())
+    return [CONSTANTS, CLOSED]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,201 @@
+"""Operators and layers: figures by hand, and the laws of collectives."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from costmodels.constants import IDEAL, Constants, fitted
+from costmodels.formats import FORMATS, formats
+from costmodels.gpus import GPUS, Gpu
+from costmodels.layers import Engine, Step, layers_work, step_time, step_times
+from costmodels.models import MODELS
+from costmodels.operators import Operator, all_reduce, dispatch, experts, gather, matmul, operator_ms, send
+from costmodels.partition import Partition
+
+H100 = GPUS["h100_sxm"]
+FP8 = formats("gemm:fp8 moe:fp8 kv:fp8 fmha:bfloat16")
+BF16 = formats("gemm:bfloat16 moe:bfloat16 kv:bfloat16 fmha:bfloat16")
+DEEPSEEK = MODELS["deepseek-ai/DeepSeek-V3"]
+ROUND = Constants(
+    bf16=0.5, fp8=0.5, memory=0.8, prefill_attention=0.4, decode_attention=0.25, kv_memory=0.5, expert_compute=0.5,
+    expert_memory=0.5, nvlink=0.5, link=0.5, dispatch=0.4, dispatch_link=0.5, launch_ms=0.002, collective_ms=0.01,
+    crossing_ms=0.05, quantise_ms=0.001, attention_ms=0.003,
+)  # fmt: skip
+DOMAINS = (1, 2, 4, 8, 16, 32, 36, 64, 72)
+
+
+def ms(operator: Operator, constants: Constants = ROUND, gpu: Gpu = H100) -> float:
+    return float(operator_ms(gpu, constants, operator))
+
+
+def decoding(batch: float, context: float, queries: float = 1.0) -> Step:
+    none = np.zeros(1)
+    return Step(none, none, none, none, none, np.array([batch]), queries, context, np.array([batch * queries]))
+
+
+def prompting(tokens: float) -> Step:
+    one = np.ones(1)
+    return Step(
+        one * tokens, one * tokens**2 / 2, one * tokens, one * tokens, one * tokens**2 / 2, one * 0, 1.0, 1.0, one
+    )
+
+
+def test_a_matrix_product_by_hand() -> None:
+    # one token: 8192 x 28672 weights of two bytes, 470 MB at 80 % of 3350 GB/s
+    moved = 8192 * 28672 * 2 + (8192 + 28672) * 2
+    assert ms(matmul(FORMATS["bfloat16"], 1.0, 8192, 28672)) == pytest.approx(moved / (3350e6 * 0.8) + 0.002)
+    # many: 2 x 4096 x 8192 x 28672 operations at half of 1979 TFLOP/s, and the inputs converted to FP8
+    many = 2 * 4096 * 8192 * 28672 / (1979e9 * 0.5) + 0.002 + 0.001
+    assert ms(matmul(FORMATS["fp8"], 4096.0, 8192, 28672)) == pytest.approx(many)
+    with pytest.raises(ValueError, match="h100_sxm has no fp4 units"):
+        ms(matmul(FORMATS["nvfp4"], 1.0, 8, 8))
+
+
+def test_experts_by_hand() -> None:
+    # 8 experts on a GPU, one copy each on average: 1 - 1/e of the weights are read
+    op = experts(FORMATS["fp8"], 8.0, 8, 32, 7168, 4096, 2048)
+    moved = 8 * (1 - np.exp(-1)) * 7168 * 4096 + 8 * (7168 + 4096) * 2
+    assert ms(op) == pytest.approx(moved / (3350e6 * 0.5) + 0.002)
+    # the fullest of 32 ranks has 32 ** 0.2 = 2 times the mean; experts 2048 wide reach 2048 / (2048 + 512)
+    busy = experts(FORMATS["fp8"], 8192.0, 8, 32, 7168, 4096, 2048)
+    uneven = Constants(skew=0.2, expert_width=512, expert_compute=0.5)
+    assert ms(busy, uneven) == pytest.approx(2 * 8192 * 7168 * 4096 * 2 * 1.25 / (1979e9 * 0.5))
+
+
+def test_collectives_by_hand() -> None:
+    assert ms(gather(8, 1, 1e9)) == 0 and ms(all_reduce(8, 1, 1e9)) == 0
+    inside = 1e9 * 7 / 8 / (450e6 * 0.5)
+    assert ms(gather(8, 8, 1e9)) == pytest.approx(inside + 0.01)
+    # two domains: half comes over the eight links of the domain, shared fully (spread 1)
+    more = ms(gather(8, 16, 2e9)) - ms(gather(8, 16, 1e9))
+    assert more == pytest.approx(inside + 1e9 / 2 / 8 / (50e6 * 0.5), rel=0.05)
+    assert ms(all_reduce(8, 8, 1e9)) == pytest.approx(2 * inside + 0.01)
+    alone = Constants(spread=0.0)
+    assert ms(gather(8, 16, 1e9), alone) - ms(gather(8, 16, 0.0), alone) > 1e9 / 2 / 50e6
+
+
+def test_a_dispatch_by_hand() -> None:
+    # 2 copies of a token on 4 GPUs reach 4 x (1 - (3/4)^2) = 7/4 of them, of which 3/4 are other GPUs
+    assert ms(dispatch(8, 4, 2, 1e9)) == pytest.approx(1e9 * 7 / 4 * 3 / 4 / (450e6 * 0.4) + 0.01)
+    # two domains: the other one is wanted with probability 1 - (1/2)^2
+    across = dispatch(2, 4, 2, 1e9)
+    assert float(across.over_link) == pytest.approx(1e9 * 3 / 4) and across.crossings == 1
+    assert ms(dispatch(8, 1, 2, 1e9)) == 0
+
+
+def test_point_to_point_by_hand() -> None:
+    assert ms(send(False, 1e8)) == pytest.approx(1e8 / (450e6 * 0.5) + 0.01)
+    assert ms(send(True, 1e8)) >= 1e8 / (50e6 * 0.5) + 0.06
+
+
+def test_an_mla_decode_step_by_hand() -> None:
+    """Absorbed: 576 values a token are read once for all heads, 2 x 128 x (512 + 64 + 512) operations a token."""
+    engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, basis="ideal")
+    work = layers_work(engine, decoding(64, 5000))
+    core = next(one for _, one in work if one.kind == "decode_attention")
+    assert float(np.sum(core.moved)) == 64 * 5000 * 576
+    assert float(np.sum(core.flops)) == pytest.approx(2 * 16 * 1088 * 64 * 5000)
+    # the up-projection is multiplied into queries and outputs: as many operations as projecting one token up
+    flops = sorted(float(np.sum(one.flops)) for _, one in work if one.kind == "matmul")
+    assert any(found == pytest.approx(2 * 64 * 512 * 16 * 256) for found in flops)
+
+
+def test_a_prompt_of_mla_is_projected_up() -> None:
+    engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, basis="ideal")
+    core = next(one for _, one in layers_work(engine, prompting(4096)) if one.kind == "prefill_attention")
+    assert float(np.sum(core.flops)) == pytest.approx(2 * 16 * (192 + 128) * 4096**2 / 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["meta-llama/Meta-Llama-3.1-70B", "mistralai/Mixtral-8x22B-v0.1", "Qwen/Qwen3-235B-A22B"]
+)
+def test_operations_of_a_decode_step_are_two_per_active_parameter(name: str) -> None:
+    shape = MODELS[name]
+    engine = Engine(shape, GPUS["h200_sxm"], BF16, Partition(), 8, basis="ideal")
+    work = layers_work(engine, decoding(1, 0.0))
+    flops = sum(times * float(np.sum(one.flops)) for times, one in work)
+    assert flops == pytest.approx(2 * (shape.active_parameters - shape.head_parameters), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["deepseek-ai/DeepSeek-V3", "Qwen/Qwen3.5-397B-A17B", "zai-org/GLM-5", "openai/gpt-oss-120b"]
+)
+def test_operations_of_other_kinds_of_layers_are_two_per_active_parameter(name: str) -> None:
+    """Within a percent: gates of few values and convolutions are left out."""
+    shape = MODELS[name]
+    engine = Engine(shape, GPUS["b300_sxm"], BF16, Partition(), 8, basis="ideal")
+    work = [(times, one) for times, one in layers_work(engine, decoding(1, 0.0)) if "attention" not in one.kind]
+    flops = sum(times * float(np.sum(one.flops)) for times, one in work)
+    assert flops == pytest.approx(2 * (shape.active_parameters - shape.head_parameters), rel=0.01)
+
+
+def test_layers_that_reach_back_so_far_only() -> None:
+    shape = MODELS["openai/gpt-oss-120b"]
+    engine = Engine(shape, H100, BF16, Partition(), 8, basis="ideal")
+    cores = [(n, one) for n, one in layers_work(engine, decoding(2, 5000)) if one.kind == "decode_attention"]
+    token = 2 * 8 * 64 * 2
+    assert [(n, float(np.sum(one.moved))) for n, one in cores] == [(18, 2 * 5000 * token), (18, 2 * 128 * token)]
+
+
+def test_sparse_attention_reads_what_the_indexer_picks_and_scores_all() -> None:
+    shape = MODELS["zai-org/GLM-5"]
+    engine = Engine(shape, GPUS["b200_sxm"], FP8, Partition(), 8, basis="ideal")
+    cores = [one for _, one in layers_work(engine, decoding(3, 50000)) if one.kind == "decode_attention"]
+    assert [float(np.sum(one.moved)) for one in cores] == [3 * 2048 * 576, 3 * 50000 * 128]
+    assert float(np.sum(cores[1].flops)) == 2 * 32 * 128 * 3 * 50000
+
+
+def test_linear_attention_does_not_grow_with_the_context() -> None:
+    shape = MODELS["Qwen/Qwen3.5-397B-A17B"]
+    engine = Engine(shape, GPUS["b200_sxm"], FP8, Partition(tp=2, moe_tp=2), 8, basis="ideal")
+    short, long = (float(step_time(engine, decoding(8, context)).total[0]) for context in (1e3, 1e5))
+    token = 2 * 256 * 1  # one KV head a GPU, keys and values of a byte
+    assert long - short == pytest.approx(15 * 8 * 99e3 * token / 8000e6, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_of_the_catalogue_is_priced(name: str) -> None:
+    shape = MODELS[name]
+    for cut in (Partition(), Partition(tp=2, moe_tp=2), Partition(attention_dp=2, moe_ep=2)):
+        if shape.is_moe or cut.attention_dp == 1:
+            time = step_time(Engine(shape, GPUS["b300_sxm"], FP8, cut, 8), decoding(4, 100.0))
+            assert 0 < float(time.layer[0]) * shape.layers < float(time.total[0])
+
+
+def test_steps_priced_together_cost_what_they_cost_alone() -> None:
+    engine = Engine(DEEPSEEK, H100, FP8, Partition(attention_dp=8, moe_ep=8), 8, "sglang")
+    steps = [decoding(7, 900.0, 3.0), prompting(512), decoding(1, 3.0)]
+    for step, together in zip(steps, step_times(engine, steps), strict=True):
+        alone = step_time(engine, step)
+        assert together.total.tolist() == alone.total.tolist() and together.layer.tolist() == alone.layer.tolist()
+
+
+def collectives(domain: int, group: int, size: float) -> list[Operator]:
+    return [
+        gather(domain, group, size), all_reduce(domain, group, size), dispatch(domain, group, 8, size),
+        send(group > domain, size),
+    ]  # fmt: skip
+
+
+def slower_in_a_larger_domain(constants: Constants, gpu: Gpu, domains: tuple[int, ...] = DOMAINS) -> list[str]:
+    """Where the law is broken."""
+    broken = []
+    for group in (2, 8, 64, 72):
+        for size in (1e3, 1e6, 1e9):
+            rows = [[ms(op, constants, gpu) for op in collectives(domain, group, size)] for domain in domains]
+            for one, times in zip(("gather", "all_reduce", "dispatch", "send"), zip(*rows, strict=True), strict=True):
+                if any(later > earlier * (1 + 1e-9) for earlier, later in pairwise(times)):
+                    broken.append(f"{one} of {group}, {size:g} bytes")
+    return broken
+
+
+@pytest.mark.parametrize("gpu", GPUS.values(), ids=lambda gpu: gpu.name)
+def test_a_larger_domain_never_slows_a_collective(gpu: Gpu) -> None:
+    assert slower_in_a_larger_domain(IDEAL, gpu, DOMAINS[2:]) == []
+
+
+def test_a_larger_domain_never_slows_a_collective_with_any_constants() -> None:
+    sets = {**fitted(), "ideal": IDEAL}
+    found = {key: slower_in_a_larger_domain(one, gpu) for key, one in sets.items() for gpu in GPUS.values()}
+    assert {key: broken for key, broken in found.items() if broken} == {}
