@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from costmodels import unseen
 from costmodels.errors_of import FLAGGED_ABOVE, QUANTITIES, Accuracy, Statistics
 from costmodels.models import MODELS, Model
 from costmodels.operating_curve import Role
@@ -155,6 +156,21 @@ def nearest(quantity: str, model: str, gpu: str, backend: str | None = None) -> 
         if found is not None:
             return found
     return None
+
+
+@cache
+def unseen_errors() -> str:
+    """The pooled errors of measured rows that a fit had not seen, in words; empty where none are recorded."""
+    names = {"rows": "other rows", "models": "other models", "gpus": "other GPUs"}
+    medians: dict[str, dict[str, float]] = {}
+    for one in unseen.recorded():
+        if not one.model and one.quantity in ("tpot", "ttft") and one.left_out in names:
+            medians.setdefault(one.left_out, {})[one.quantity] = one.median_ape
+    told = [
+        f"from {names[way]} TPOT {100 * found['tpot']:.0f} %, TTFT {100 * found['ttft']:.0f} %"
+        for way, found in medians.items()
+    ]
+    return "predicted " + "; ".join(told) + " (medians of all measured rows)" if told else ""
 
 
 def known_error(model: str, gpu: str, backend: str | None, role: Role) -> str:

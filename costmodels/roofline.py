@@ -31,7 +31,7 @@ from costmodels.errors import Fault, InputError
 from costmodels.fit import Samples, fit_many
 from costmodels.formats import Formats, exact, formats
 from costmodels.gpus import Gpu, gpu
-from costmodels.known_errors import known_error
+from costmodels.known_errors import known_error, unseen_errors
 from costmodels.layers import Engine
 from costmodels.memory import GIB, Footprint, footprint
 from costmodels.models import Model, model
@@ -228,6 +228,7 @@ class Roofline:
         else:
             texts = {role: known_error(query.model, gpu_name, query.backend, role) for role in ROLES}
             notes = [f"error of {role}: {text}" for role, text in texts.items()]
+            notes += [f"the fit has seen these rows; {told}"] if (told := unseen_errors()) else []
         longest = max(isl + osl for isl, osl, _ in query.lengths.classes)
         if longest > asked.shape.max_context:
             allowed = asked.shape.max_context
