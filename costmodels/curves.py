@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -240,7 +240,7 @@ def _drop_memory(table: Table, limit: Fraction, engines: dict[_Key, list[int]], 
             del engines[key]
 
 
-def _partition(engine: dict[str, str]) -> Partition:
+def _partition(engine: Mapping[str, str]) -> Partition:
     return Partition(**{name: int(engine[name]) for name in DEGREES})
 
 
@@ -249,9 +249,20 @@ def _curve(table: Table, key: _Key, rows: list[int], interpolate: bool) -> Opera
     cells = table.columns
     rows = sorted(rows, key=lambda row: int(cells["batch"][row]))
     role: Role = engine["phase"]  # type: ignore[assignment]
-    memory = tuple(Fraction(cells["memory_gib"][row]) for row in rows if cells["memory_gib"][row])
+    return replace(
+        _without_points(engine, interpolate),
+        batch=tuple(int(cells["batch"][row]) for row in rows),
+        latency_ms=tuple(Fraction(cells["latency_ms"][row]) for row in rows),
+        requests_per_s=tuple(_rate(table, role, int(engine["pp"]), row) for row in rows),
+        ttft_ms=tuple(Fraction(cells["ttft_ms"][row]) for row in rows) if role == "colocated" else (),
+        memory_gib=_all_or_none([Fraction(text) if (text := cells["memory_gib"][row]) else None for row in rows]),
+    )
+
+
+def _without_points(engine: Mapping[str, str], interpolate: bool) -> OperatingCurve:
+    """The curve of an engine, still empty."""
     return OperatingCurve(
-        role=role,
+        role=engine["phase"],  # type: ignore[arg-type]
         system=engine["system"],
         backend=engine["backend"],
         backend_version=engine["backend_version"],
@@ -260,13 +271,17 @@ def _curve(table: Table, key: _Key, rows: list[int], interpolate: bool) -> Opera
         partition=_partition(engine),
         domain_gpus=int(engine["domain_gpus"]),
         chunk_tokens=int(engine["chunk_tokens"]),
-        batch=tuple(int(cells["batch"][row]) for row in rows),
-        latency_ms=tuple(Fraction(cells["latency_ms"][row]) for row in rows),
-        requests_per_s=tuple(_rate(table, role, int(engine["pp"]), row) for row in rows),
-        ttft_ms=tuple(Fraction(cells["ttft_ms"][row]) for row in rows) if role == "colocated" else (),
-        memory_gib=memory if len(memory) == len(rows) else (),
+        batch=(),
+        latency_ms=(),
+        requests_per_s=(),
         interpolate=interpolate,
     )
+
+
+def _all_or_none(values: list[Fraction | None]) -> tuple[Fraction, ...]:
+    """The values, or nothing where one is missing."""
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else ()
 
 
 def _measured(table: Table, role: Role, row: int) -> Measured:
@@ -300,23 +315,12 @@ def _points_between(query: CurveQuery, role: Role, rows: list[Measured], dropped
 
 
 def _curve_between(key: _Key, points: list[Point], interpolate: bool) -> OperatingCurve:
-    engine = dict(zip((*IDENTITY, "chunk_tokens"), key, strict=True))
-    memory = tuple(point.memory_gib for point in points if point.memory_gib is not None)
-    return OperatingCurve(
-        role=engine["phase"],  # type: ignore[arg-type]
-        system=engine["system"],
-        backend=engine["backend"],
-        backend_version=engine["backend_version"],
-        model=engine["model"],
-        precision=engine["precision"],
-        partition=_partition(engine),
-        domain_gpus=int(engine["domain_gpus"]),
-        chunk_tokens=int(engine["chunk_tokens"]),
+    return replace(
+        _without_points(dict(zip((*IDENTITY, "chunk_tokens"), key, strict=True)), interpolate),
         batch=tuple(point.batch for point in points),
         latency_ms=tuple(point.latency_ms for point in points),
         requests_per_s=tuple(point.requests_per_s for point in points),
-        memory_gib=memory if len(memory) == len(points) else (),
-        interpolate=interpolate,
+        memory_gib=_all_or_none([point.memory_gib for point in points]),
     )
 
 

@@ -69,7 +69,7 @@ class OperatingCurve:
     domain_gpus
         The NVLink domain that the latencies were priced at.
     chunk_tokens
-        Prompt tokens per mixed step of a co-located engine; 0 elsewhere.
+        Prompt tokens per mixed step of a co-located engine, or of a chunk in a prefill pipeline; 0 elsewhere.
     batch
         Breakpoints, strictly increasing.
     latency_ms, requests_per_s

@@ -58,11 +58,6 @@ class Traffic:
         return sum((share * osl for _, osl, share in self.classes), Fraction(0))
 
     @cached_property
-    def isl_square(self) -> float:
-        """Mean of the squared input tokens; attention in a prompt grows so."""
-        return float(sum(share * isl * isl for isl, _, share in self.classes))
-
-    @cached_property
     def decode_context(self) -> float:
         """
         Mean context of a generated token: a long answer decodes longer, so it is met more often.
@@ -74,11 +69,6 @@ class Traffic:
         if not steps:
             return float(self.isl)
         return float(sum(share * (osl - 1) * (isl + Fraction(osl, 2)) for isl, osl, share in self.classes) / steps)
-
-    @cached_property
-    def resident_tokens(self) -> float:
-        """Mean KV tokens of a decoding sequence, seen at a random moment: the same as :attr:`decode_context`."""
-        return self.decode_context
 
     def isl_at(self, percentile: Fraction) -> int:
         """The smallest input length that at least ``percentile`` (0 to 1) of the requests do not exceed."""
