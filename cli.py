@@ -89,38 +89,6 @@ def controls(command: Any) -> Any:
     return command
 
 
-def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) -> tuple[Options, list[str]]:
-    """Options from arguments, and the list that collects the back end's log."""
-    from solver.backends.base import Controls
-    from solver.backends.registry import BACKENDS
-    from solver.files import check_writable
-    from solver.planner import Options
-    from solver.read import read_json
-
-    if run["backend"] not in BACKENDS:
-        fail(f"--backend: got {run['backend']}, must be one of {', '.join(BACKENDS)}")
-    lines: list[str] = []
-    if run["log"]:
-        check_writable(run["log"])
-    chosen = Controls(
-        threads=run["threads"],
-        seed=run["seed"],
-        time_limit_s=run["time_limit"],
-        gap=run["gap"],
-        memory_limit_mb=run["memory_limit"],
-        log=lines.append if run["log"] else None,
-    )
-    options = Options(
-        backend=run["backend"],
-        formulation=run["formulation"],
-        dominance=not run["no_dominance"],
-        tiebreak=not no_tiebreak,
-        controls=chosen,
-        hint=read_json(hint) or {} if hint else None,
-    )
-    return options, lines
-
-
 def instance_path(text: str) -> Path:
     """The file of an instance, given as a path or a built-in name."""
     from instances import resolve
@@ -140,6 +108,7 @@ def instance_path(text: str) -> Path:
 @click.option("--write-model", type=click.Path(path_type=Path), metavar="F.lp|F.mps", help="Write the model.")
 def solve(instance: str, output: Path | None, write_model: Path | None, **run: Any) -> None:
     """The best deployment, proved."""
+    from solver.arguments import options_of
     from solver.files import check_writable, write_whole
     from solver.planner import solve as plan
     from solver.report import report
@@ -177,7 +146,7 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
 @click.option("--min-step", metavar="P%", default="0", help="Skip points closer than this in interactivity.")
 def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
     """The exact frontier: tokens/s/GPU against tokens/s/user."""
-    from solver.arguments import numbers_of, share_of
+    from solver.arguments import numbers_of, options_of, share_of
     from solver.files import check_writable, write_whole
     from solver.report import frontier_lines
     from solver.result import to_json
@@ -374,6 +343,36 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
         write_whole(output, as_csv(found))
     for line in lines(found):
         click.echo(line)
+
+
+@main.command(epilog=EPILOG)
+@click.argument("name", type=click.Choice(["paper"]))
+@click.option("--figure", "numbers", type=int, multiple=True, metavar="N", help="This figure only (repeatable).")
+@click.option("--basis", type=click.Choice(["served", "operators", "ideal"]), default="served", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write data and trends there.")
+@click.option("--plot", is_flag=True, help="Draw the figures too.")
+@click.option("--record", is_flag=True, help="Write the recorded frontiers anew (basis served).")
+def study(name: str, output: Path | None, record: bool, **given: Any) -> None:
+    """Runs a study again: figures and trends; exit code 6 where a trend does not hold."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from solver.study.run import lines, recording, run
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=1.0)
+
+        def progress(figure: int, points: int, share: float) -> None:
+            bar.update(task, completed=share, description=f"figure {figure}, {points} points proved")
+
+        found = run(folder=output, progress=progress, **given)
+    if record:
+        recording(found)
+    for line in lines(found):
+        click.echo(line)
+    sys.exit(OK if found.holds else CHECK_FAILED)
 
 
 @main.command()

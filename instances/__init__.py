@@ -40,8 +40,8 @@ class Description(TypedDict):
 
 
 def names() -> list[str]:
-    """The names of all built-in instances, sorted."""
-    return sorted(file.stem for file in _FOLDER.glob("*.json"))
+    """The names of all built-in instances, sorted; those in a folder start with its name: ``paper/r1-16k-2k``."""
+    return sorted(file.relative_to(_FOLDER).as_posix().removesuffix(".json") for file in _FOLDER.rglob("*.json"))
 
 
 def path(name: str) -> Path:
@@ -120,6 +120,6 @@ def _is_there(file: Path) -> bool:
 def _offer(text: str) -> str:
     from difflib import get_close_matches
 
-    wanted = Path(text).name.removesuffix(".json")
-    close = get_close_matches(wanted, names(), cutoff=0.5)
+    wanted = text.removesuffix(".json")
+    close = get_close_matches(wanted, names(), cutoff=0.5) or get_close_matches(Path(wanted).name, names(), cutoff=0.5)
     return f"; did you mean {' or '.join(close)}" if close else ""

@@ -1,10 +1,54 @@
-"""Numbers that a user types on the command line, read exactly."""
+"""What a user types on the command line: numbers, read exactly, and how to run."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from costmodels.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from solver.planner import Options
+
+
+def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) -> tuple[Options, list[str]]:
+    """
+    Options from the arguments that say how to run, and the list that collects the back end's log.
+
+    Raises
+    ------
+    InputError
+        When the back end is unknown, or the log cannot be written.
+    """
+    from solver.backends.base import Controls
+    from solver.backends.registry import BACKENDS
+    from solver.files import check_writable
+    from solver.planner import Options
+    from solver.read import read_json
+
+    if run["backend"] not in BACKENDS:
+        raise InputError([Fault("--backend", f"got {run['backend']}, must be one of {', '.join(BACKENDS)}")])
+    lines: list[str] = []
+    if run["log"]:
+        check_writable(run["log"])
+    chosen = Controls(
+        threads=run["threads"],
+        seed=run["seed"],
+        time_limit_s=run["time_limit"],
+        gap=run["gap"],
+        memory_limit_mb=run["memory_limit"],
+        log=lines.append if run["log"] else None,
+    )
+    options = Options(
+        backend=run["backend"],
+        formulation=run["formulation"],
+        dominance=not run["no_dominance"],
+        tiebreak=not no_tiebreak,
+        controls=chosen,
+        hint=read_json(hint) or {} if hint else None,
+    )
+    return options, lines
 
 
 def numbers_of(text: str | None) -> list[Fraction]:

@@ -129,8 +129,25 @@ def _best_blend(instance: Instance, workload: Workload, columns: Iterable[Column
         classes = arrivals(instance)
         if workload.osl == 1:
             blends += [Blend((c,), c.requests_per_s / c.gpus) for c in prefill]
+        if workload.e2el_ms is None and not any(c.late_ms for c in prefill):
+            prefill, decode = _best_of_partners(prefill), _best_of_partners(decode)
         blends += [_pair(p, d) for p in prefill for d in decode if workload.osl > 1 and _joined(classes, p, d)]
     return max(blends, key=lambda blend: blend.requests_per_s_per_gpu, default=None)
+
+
+def _best_of_partners(columns: list[Column]) -> list[Column]:
+    """
+    Of each set of partners the first column of the highest rate per GPU.
+
+    Where nothing but serving backend and KV format couples the pools, a pair is better the better each side is.
+    """
+    best: dict[tuple[str, str], Column] = {}
+    for column in columns:
+        joint = column.engine.joint
+        rival = best.get(joint)
+        if rival is None or column.requests_per_s * rival.gpus > rival.requests_per_s * column.gpus:
+            best[joint] = column
+    return list(best.values())
 
 
 def _pair(prefill: Column, decode: Column) -> Blend:
