@@ -3,7 +3,7 @@ Fits all constants of the embedded cost model and writes them: ``python -m costm
 
 With ``--leave-out`` the constants stay: each model, GPU or third of the measured rows is predicted by a fit that has
 not seen it, and the errors are recorded beside those of the whole fit (``nothing``) and of the plain roofline
-(``everything``). ``--leave-out all`` takes about half an hour.
+(``everything``). ``--leave-out all`` takes about an hour.
 """
 
 from __future__ import annotations
