@@ -280,6 +280,22 @@ class Fitted:
         return self.weights[row.mode, ANY, ANY]
 
 
+def means_ms(loops: Sequence[Loop], times: Array, fit: Fitted) -> tuple[Array, Array]:
+    """
+    TPOT and TTFT in ms with a given fit.
+
+    Parameters
+    ----------
+    loops, times
+        As for :func:`tpot_ms`.
+    fit
+        Weights of the terms and factors of versions.
+    """
+    tpot = tpot_ms(loops, times) * np.array([fit.factors.get(loop.version, 1.0) for loop in loops])
+    weights = np.array([fit.weights_of(loop.row) for loop in loops])
+    return tpot, np.sum(terms(loops, times, tpot) * weights, axis=1) + waiting_ms(loops, tpot)
+
+
 @cache
 def fitted() -> Fitted:
     """The carried fit."""
@@ -313,11 +329,6 @@ def predict(rows: Sequence[MeasuredRow]) -> list[Prediction | str]:
     loops = [loop for loop in counted if isinstance(loop, Loop)]
     if not loops:
         return [answer for answer in counted if isinstance(answer, str)]
-    fit = fitted()
-    times = np.array([times_of(loop) for loop in loops])
-    factor = np.array([fit.factors.get(loop.version, 1.0) for loop in loops])
-    tpot = tpot_ms(loops, times) * factor
-    weights = np.array([fit.weights_of(loop.row) for loop in loops])
-    ttft = np.sum(terms(loops, times, tpot) * weights, axis=1) + waiting_ms(loops, tpot)
+    tpot, ttft = means_ms(loops, np.array([times_of(loop) for loop in loops]), fitted())
     answers = iter(Prediction(float(first), float(each)) for first, each in zip(ttft, tpot, strict=True))
     return [next(answers) if isinstance(answer, Loop) else answer for answer in counted]

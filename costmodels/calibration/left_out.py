@@ -13,7 +13,7 @@ from costmodels.calibration.served import fit_served, stacked, times_ms
 from costmodels.calibration.table_rows import TableSeries, table_series
 from costmodels.calibration.tables import TableRow, drawn, fit_tables
 from costmodels.calibration.tables import stacked as stacked_rows
-from costmodels.closed_loop import TERMS, Fitted, Loop, loop_of, terms, tpot_ms, waiting_ms
+from costmodels.closed_loop import TERMS, Fitted, Loop, loop_of, means_ms
 from costmodels.constants import ANY, IDEAL, NAMES, levels
 from costmodels.layers import Engine
 from costmodels.measured import read_measured
@@ -52,7 +52,8 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
     curves, measured
         Tables, and a file of measured rows.
     what
-        One of :data:`WAYS`.
+        One of :data:`WAYS`. The rows of a model are predicted without its rows, but from tables that may hold it: only
+        tables of a GPU are left out with its rows.
     """
     rows, loops = _table_rows(curves), _loops(measured)
     whole = _PLAIN if what == "everything" else fit_tables(rows)
@@ -88,9 +89,7 @@ def predicted(loops: Sequence[Loop], constants: Constants, closed: Fitted) -> tu
         by_level[_nearest(constants, loop.decode)].append(index)
     for level, chosen in by_level.items():
         times[chosen] = times_ms(stacked([loops[i] for i in chosen]), constants[level])
-    tpot = tpot_ms(loops, times) * np.array([closed.factors.get(loop.version, 1.0) for loop in loops])
-    weights = np.array([closed.weights_of(loop.row) for loop in loops])
-    return tpot, np.sum(terms(loops, times, tpot) * weights, axis=1) + waiting_ms(loops, tpot)
+    return means_ms(loops, times, closed)
 
 
 def _table_rows(curves: Sequence[Path]) -> list[TableRow]:
