@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from costmodels.constants import ANY
+from costmodels.engine import Engine
 from costmodels.formats import Formats, exact, formats
 from costmodels.gpus import GPUS, Gpu
-from costmodels.layers import Engine, Step, step_time
+from costmodels.layers import Step, step_time
 from costmodels.measured import MeasuredEngine, MeasuredRow
 from costmodels.memory import footprint
 from costmodels.models import Model, model

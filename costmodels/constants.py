@@ -3,23 +3,22 @@ What serving engines reach of a GPU's figures: fitted constants, carried as data
 
 Two bases are fitted by :mod:`costmodels.calibration`: ``operators`` on tables that were put together from measured
 operators, ``served`` on end-to-end measurements of whole servers; ``ideal`` is the plain roofline, without any fit.
-A set belongs to an MoE path, and to a GPU under a serving engine where there is data for it; else to an engine on
-a GPU architecture, to an architecture, or to everything there is.
+A set belongs to dense models or to an MoE path, and to a GPU under a serving engine where there is data for it; else to
+an engine on a GPU architecture, to an architecture, or to everything there is.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
-from math import log
 from pathlib import Path
 from typing import Literal
 
 from costmodels.gpus import Gpu
 
 Basis = Literal["served", "operators", "ideal"]
-Path_ = Literal["shared", "dispatched"]
+Path_ = Literal["dense", "shared", "dispatched"]
 BASES: tuple[Basis, ...] = ("served", "operators", "ideal")
 FILE = Path(__file__).parent / "data" / "constants.csv"
 ANY = "*"
@@ -46,14 +45,10 @@ class Constants:
         Fraction of the matrix peak that attention reaches: prompts, and single queries.
     kv_memory
         Fraction of the memory bandwidth at which the KV cache is read.
-    expert_compute
-        What grouped products over experts reach of the fraction of a plain product.
-    expert_memory
-        Fraction of the memory bandwidth at which experts' weights stream.
-    expert_width
-        FFN width at which a grouped product reaches half of that: narrow experts fill tiles badly.
-    skew
-        Popularity of experts: the fullest of n expert-parallel ranks carries ``n ** skew`` times the mean.
+    latent_speed
+        Speed of latent attention (MLA) against the measured kernels (:mod:`costmodels.kernels`).
+    expert_compute, expert_memory
+        Speed of grouped products over experts against the measured kernels (:mod:`costmodels.kernels`).
     nvlink, link
         Fraction of the bandwidth that collectives reach, inside an NVLink domain and across.
     dispatch, dispatch_link
@@ -64,6 +59,9 @@ class Constants:
         Start of one operator.
     collective_ms, crossing_ms
         Start of one collective, and what crossing domains adds.
+    ramp_ms
+        What a collective needs to get up to speed: with t at full speed it takes ``t + 2 sqrt(ramp_ms * t)``, as where
+        the message is cut into the best number of pieces that follow one another.
     routing_ms
         Small operators around the experts of one layer.
     attention_ms
@@ -81,10 +79,9 @@ class Constants:
     prefill_attention: float = 1.0
     decode_attention: float = 1.0
     kv_memory: float = 1.0
+    latent_speed: float = 1.0
     expert_compute: float = 1.0
     expert_memory: float = 1.0
-    expert_width: float = 0.0
-    skew: float = 0.0
     nvlink: float = 1.0
     link: float = 1.0
     dispatch: float = 1.0
@@ -93,6 +90,7 @@ class Constants:
     launch_ms: float = 0.0
     collective_ms: float = 0.0
     crossing_ms: float = 0.0
+    ramp_ms: float = 0.0
     routing_ms: float = 0.0
     attention_ms: float = 0.0
     quantise_ms: float = 0.0
@@ -139,8 +137,8 @@ def constants(basis: Basis, path: Path_, gpu: Gpu, engine: str | None) -> Consta
     basis
         ``served``, ``operators`` or ``ideal``.
     path
-        How tokens meet experts: ``dispatched`` to whole experts, or ``shared`` by all of a tensor-parallel group
-        (dense models too).
+        How tokens meet experts: ``dispatched`` to whole experts, ``shared`` by all of a group, or not at all:
+        ``dense``.
     gpu
         The GPU; an inline one may name a catalogue GPU to be calibrated as.
     engine
@@ -155,12 +153,3 @@ def constants(basis: Basis, path: Path_, gpu: Gpu, engine: str | None) -> Consta
 def _nearest(basis: Basis, path: Path_, gpu_name: str, engine: str | None) -> Constants:
     sets = fitted()
     return next(sets[basis, *key] for key in levels(path, gpu_name, engine) if (basis, *key) in sets)
-
-
-def with_imbalance(base: Constants, ranks: int, imbalance: float) -> Constants:
-    """
-    The constants with a stated load of the fullest of ``ranks`` expert-parallel ranks over the mean.
-
-    No rank can carry more than everything: ``ranks`` times the mean.
-    """
-    return base if ranks < 2 else replace(base, skew=min(1.0, log(imbalance) / log(ranks)))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
-from costmodels.constants import Basis, Constants, constants, with_imbalance
-from costmodels.formats import FORMATS, Formats
-from costmodels.gpus import Gpu, MathKind
+from costmodels.engine import Engine
+from costmodels.formats import FORMATS
+from costmodels.gpus import MathKind
 from costmodels.memory import kv_bytes_per_token_layer
-from costmodels.models import Model
+from costmodels.mixture import ExpertWork, expert_work, experts_ms, gated
 from costmodels.operators import (
     HIDDEN_BYTES,
     Array,
@@ -20,69 +18,17 @@ from costmodels.operators import (
     Operator,
     Work,
     all_reduce,
-    dispatch,
-    experts,
-    gather,
+    latent_decode,
+    latent_prefill,
     matmul,
     price,
     stream,
 )
-from costmodels.partition import Partition
 
 NORM_PASSES = 6
 """Hidden-size reads and writes by norms and residual additions per layer and token."""
-FFN_PASSES = 3
-"""FFN-width reads and writes by the gated activation per token."""
 STATE_BYTES = 4
 """The recurrent state of linear attention is kept in 32-bit floats."""
-
-
-@dataclass(frozen=True)
-class Engine:
-    """
-    What is priced.
-
-    Parameters
-    ----------
-    model, gpu, formats, partition
-        The engine.
-    domain_gpus
-        GPUs of an NVLink domain.
-    serving
-        Serving engine (``trtllm``, ``sglang``, ``vllm``), None for a mean one: which constants apply.
-    basis
-        See :mod:`costmodels.constants`.
-    imbalance
-        Load of the fullest expert-parallel rank over the mean, None: as fitted.
-    """
-
-    model: Model
-    gpu: Gpu
-    formats: Formats
-    partition: Partition
-    domain_gpus: int
-    serving: str | None = None
-    basis: Basis = "served"
-    imbalance: float | None = None
-
-    @property
-    def is_dispatched(self) -> bool:
-        """
-        Whether tokens are sent to whole experts and back, instead of being shared by the whole group.
-
-        So with attention DP and whole experts. The operator tables price SGLang so without attention DP as well; as it
-        is served by default, it then shares.
-        """
-        cut = self.partition
-        whole = self.model.is_moe and cut.moe_tp == 1 and cut.moe_ep > 1
-        everywhere = self.serving == "sglang" and self.basis == "operators"
-        return whole and (cut.attention_dp > 1 or everywhere)
-
-    @cached_property
-    def constants(self) -> Constants:
-        """The constants that apply."""
-        found = constants(self.basis, "dispatched" if self.is_dispatched else "shared", self.gpu, self.serving)
-        return found if self.imbalance is None else with_imbalance(found, self.partition.moe_ep, self.imbalance)
 
 
 @dataclass(frozen=True)
@@ -149,35 +95,49 @@ class StepTime:
         return StepTime(self.total[start:stop], self.layer[start:stop])
 
 
-def step_times(engine: Engine, steps: Sequence[Step]) -> list[StepTime]:
-    """Prices steps of one engine together, each over its own batches: arrays of few long ones are faster."""
-    ends = np.cumsum([np.size(step.tokens) for step in steps]).tolist()
-    spans = list(zip([0, *ends], ends, strict=False))
-    whole = np.empty((len(fields(Step)), ends[-1]))
-    for step, (start, stop) in zip(steps, spans, strict=True):
-        for row, one in enumerate(fields(Step)):
-            whole[row, start:stop] = getattr(step, one.name)
-    time = step_time(engine, Step(*whole))
-    return [time.part(start, stop) for start, stop in spans]
+@dataclass(frozen=True)
+class StepWork:
+    """
+    The operators of a step.
+
+    Parameters
+    ----------
+    layers
+        Of all layers, without those of experts.
+    head
+        Of the output head.
+    experts
+        Of the experts of one layer; None in dense models.
+    """
+
+    layers: Work
+    head: Work
+    experts: ExpertWork | None = None
+
+
+def work_of(engine: Engine, step: Step) -> StepWork:
+    """The operators of a step."""
+    experts = expert_work(engine, step.tokens, step.prompt_tokens) if engine.model.is_moe else None
+    return StepWork(layers_work(engine, step), head_work(engine, step.heads_out), experts)
 
 
 def step_time(engine: Engine, step: Step) -> StepTime:
     """Prices one step as if all layers ran one after another on one stage group; PP has no part in it."""
-    layers = price(engine.gpu, engine.constants, layers_work(engine, step))
-    layers = layers + engine.model.moe_layers * engine.constants.routing_ms
-    head = price(engine.gpu, engine.constants, head_work(engine, step.heads_out)) + engine.constants.step_ms
+    gpu, reached, work = engine.gpu, engine.constants, work_of(engine, step)
+    layers = price(gpu, reached, work.layers)
+    if work.experts is not None:
+        layers = layers + engine.model.moe_layers * experts_ms(engine, work.experts)
+    head = price(gpu, reached, work.head) + reached.step_ms
     return StepTime(np.asarray(layers + head), np.asarray(layers / engine.model.layers))
 
 
 def layers_work(engine: Engine, step: Step) -> Work:
-    """The operators of all layers."""
+    """The operators of all layers, without those of experts."""
     model = engine.model
     work = attention_work(engine, step)
     dense_layers = model.layers - model.moe_layers
     if dense_layers:
         work += [(dense_layers, one) for one in dense_ffn(engine, step.tokens, model.d_ff)]
-    if model.is_moe:
-        work += [(model.moe_layers, one) for one in moe_ffn(engine, step.tokens)]
     return work
 
 
@@ -225,30 +185,46 @@ def projections(engine: Engine, step: Step) -> list[Operator]:
 
 def cores(engine: Engine, step: Step) -> list[tuple[float, Operator]]:
     """Attention of the prompts and of the decodes of a step, by kind of layer."""
-    model, heads = engine.model, engine.model.heads / engine.partition.tp
-    kind = engine.formats.fmha.math
-    kv_bytes = kv_bytes_per_token_layer(model, engine.formats, engine.partition.tp)
-    if model.attention == "mla":
-        decode_width = 2 * model.kv_lora_rank + model.qk_rope
-        prompt_width = decode_width if model.sparse_top_k else model.qk_nope + model.qk_rope + model.d_value
-    else:
-        prompt_width = decode_width = 2 * model.d_head
+    model = engine.model
     reach = float(model.window or model.sparse_top_k)
     short = np.minimum(step.context, reach)
     limited = model.layers - model.linear_layers if model.sparse_top_k else model.windowed_layers
     full = model.layers - model.linear_layers - limited
+    core = latent_core if model.attention == "mla" else plain_core
     work: list[tuple[float, Operator]] = []
     for layers, pairs, context in ((full, step.prompt_pairs, step.context), (limited, step.windowed_pairs, short)):
-        if not layers:
-            continue
-        keys = step.prompt_context * kv_bytes
-        work.append((layers, Operator("prefill_attention", kind, 2 * heads * prompt_width * pairs, keys, 0.5)))
-        read = step.decodes * context
-        flops = 2 * heads * decode_width * read * step.queries
-        work.append((layers, Operator("decode_attention", kind, flops, read * kv_bytes, 0.5)))
+        if layers:
+            work += [(layers, one) for one in core(engine, step, pairs, context)]
     if model.sparse_top_k:
         work += [(limited, one) for one in indexer(engine, step)]
     return work
+
+
+def plain_core(engine: Engine, step: Step, pairs: Number, context: Number) -> list[Operator]:
+    """Grouped-query attention of a layer: of prompts with so many query-key pairs, of decodes at a mean context."""
+    model, heads, kind = engine.model, engine.model.heads / engine.partition.tp, engine.formats.fmha.math
+    kv_bytes = kv_bytes_per_token_layer(model, engine.formats, engine.partition.tp)
+    each, read = 4 * heads * model.d_head, step.decodes * context
+    return [
+        Operator("prefill_attention", kind, each * pairs, step.prompt_context * kv_bytes, 0.5),
+        Operator("decode_attention", kind, each * read * step.queries, read * kv_bytes, 0.5),
+    ]
+
+
+def latent_core(engine: Engine, step: Step, pairs: Number, context: Number) -> list[Operator]:
+    """As :func:`plain_core`, of latent attention; where each query picks its own keys, prompts are absorbed too."""
+    model, heads, kernel = engine.model, engine.model.heads / engine.partition.tp, engine.latent_kernel
+    kv_bytes = kv_bytes_per_token_layer(model, engine.formats, engine.partition.tp)
+    read = step.decodes * context
+    decode = latent_decode(heads, model.kv_lora_rank, model.qk_rope, read, step.queries, kv_bytes, kernel)
+    if model.sparse_top_k:
+        flops = 2 * heads * (2 * model.kv_lora_rank + model.qk_rope) * pairs
+        keys = step.prompt_context * kv_bytes
+        return [Operator("prefill_attention", engine.formats.fmha.math, flops, keys, 0.5), decode]
+    key = model.qk_nope + model.qk_rope
+    return [
+        latent_prefill(heads, key, model.d_value, pairs, step.prompt_tokens, step.prompt_context, kernel), decode
+    ]  # fmt: skip
 
 
 def indexer(engine: Engine, step: Step) -> list[Operator]:
@@ -282,58 +258,6 @@ def dense_ffn(engine: Engine, tokens: Number, width: float) -> list[Operator]:
     reduce_bytes = tokens * engine.model.d_model * HIDDEN_BYTES
     reduced = all_reduce(engine.domain_gpus, engine.partition.tp, reduce_bytes)
     return [*gated(engine, tokens, width / engine.partition.tp), reduced]
-
-
-def gated(engine: Engine, tokens: Number, width: float) -> list[Operator]:
-    """Two products into the width of a gated FFN, the activation, one product back."""
-    weights, d_model = engine.formats.gemm, engine.model.d_model
-    return [
-        matmul(weights, tokens, d_model, 2 * width),
-        matmul(weights, tokens, width, d_model),
-        stream(FFN_PASSES * tokens * width * HIDDEN_BYTES, launches=1),
-    ]
-
-
-def moe_ffn(engine: Engine, tokens: Number) -> list[Operator]:
-    """Router, dispatch, routed experts, shared experts, combine; tokens per attention rank."""
-    model, cut = engine.model, engine.partition
-    group_tokens = tokens * cut.attention_dp
-    rows = group_tokens * (model.experts_per_token / cut.moe_ep)
-    held = model.experts / cut.moe_ep
-    width = model.d_expert / cut.moe_tp
-    weights = engine.formats.moe
-    found = [
-        matmul(FORMATS["bfloat16"], tokens, model.d_model, model.experts),
-        experts(weights, rows, held, cut.moe_ep, model.d_model, 2 * width, width),
-        experts(weights, rows, held, cut.moe_ep, width, model.d_model, width),
-        stream(FFN_PASSES * rows * width * HIDDEN_BYTES, launches=0),
-        *exchanges(engine, tokens),
-    ]
-    if model.shared_experts:
-        found += gated(engine, tokens, model.shared_experts * (model.d_shared or model.d_expert) / cut.tp)
-    return found
-
-
-def exchanges(engine: Engine, tokens: Number) -> list[Operator]:
-    """
-    What the GPUs of a stage exchange around the experts of one layer.
-
-    Dispatched: tokens go to the GPUs of their experts in the width of the expert's arithmetic and come back in
-    bfloat16, each TP rank with its share. Shared: an all-reduce without attention DP; with it an all-gather of all
-    tokens and a reduce-scatter, in bfloat16.
-    """
-    model, cut, domain = engine.model, engine.partition, engine.domain_gpus
-    whole = tokens * model.d_model * HIDDEN_BYTES
-    if engine.is_dispatched:
-        moe = engine.formats.moe
-        narrow = 1.0 if moe.math == "bf16" else moe.bytes / HIDDEN_BYTES
-        there = dispatch(domain, cut.moe_ep, model.experts_per_token, whole / cut.tp * narrow)
-        back = dispatch(domain, cut.moe_ep, model.experts_per_token, whole / cut.tp)
-        return [there, back, gather(domain, cut.tp, whole)]
-    if cut.attention_dp == 1:
-        return [all_reduce(domain, cut.tp, whole)]
-    both = gather(domain, cut.stage_group, whole * cut.attention_dp)
-    return [both, both]
 
 
 def head_work(engine: Engine, rows: Number) -> Work:

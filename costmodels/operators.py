@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,15 @@ import numpy.typing as npt
 from costmodels.constants import Constants
 from costmodels.formats import Format
 from costmodels.gpus import Gpu, MathKind
+from costmodels.kernels import ExpertKernel, LatentKernel
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
-Kind = Literal["matmul", "experts", "prefill_attention", "decode_attention", "stream", "collective", "dispatch"]
-KINDS: tuple[Kind, ...] = (
-    "matmul", "experts", "prefill_attention", "decode_attention", "stream", "collective", "dispatch"
-)  # fmt: skip
+Kind = Literal[
+    "matmul", "experts", "prefill_attention", "decode_attention", "latent_prefill", "latent_decode", "stream",
+    "collective", "dispatch",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 HIDDEN_BYTES = 2
 """Hidden states are bfloat16."""
@@ -32,6 +34,29 @@ FLOPS_PER_MS = 1e9
 """Operations per ms of one TFLOP/s."""
 BYTES_PER_MS = 1e6
 """Bytes per ms of one GB/s."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """
+    How a kernel runs that was measured alone.
+
+    Parameters
+    ----------
+    start_ms
+        Its start.
+    memory, compute
+        Fractions of the GPU's memory bandwidth and matrix peak.
+    """
+
+    start_ms: float
+    memory: float
+    compute: float
+
+    @property
+    def most(self) -> float:
+        """Fraction of the peak that no speed exceeds: all of it, or what was measured in a narrower format."""
+        return max(1.0, self.compute)
 
 
 @dataclass(frozen=True)
@@ -57,9 +82,8 @@ class Operator:
         GPUs of a domain that could share the bytes over the link and pass them on over NVLink.
     starts, crossings
         Collectives begun, and those among them that leave the domain.
-    rows, held, ranks, weight_bytes, width
-        Experts only: token copies that reach a mean GPU, experts that it holds, expert-parallel ranks among which the
-        fullest is priced, bytes of one expert's weights, width of its FFN.
+    measured
+        Of kinds whose kernels were measured: how they run; None: the plain roofline.
     """
 
     kind: Kind
@@ -72,11 +96,7 @@ class Operator:
     sharing: float = 1.0
     starts: float = 0.0
     crossings: float = 0.0
-    rows: Number = 0.0
-    held: float = 1.0
-    ranks: float = 1.0
-    weight_bytes: float = 0.0
-    width: float = 1.0
+    measured: Measured | None = None
 
 
 Work = Sequence[tuple[float, Operator]]
@@ -85,7 +105,7 @@ Work = Sequence[tuple[float, Operator]]
 
 def price(gpu: Gpu, constants: Constants, work: Work) -> Number:
     """
-    Time of a step's operators, one after another.
+    Time of operators one after another.
 
     Raises
     ------
@@ -109,7 +129,13 @@ def operator_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
         case "stream":
             return memory_ms(gpu, operator.moved, constants.memory) + operator.launches * constants.launch_ms
         case "experts":
-            return _experts_ms(gpu, constants, operator)
+            return _measured_ms(gpu, operator, constants.expert_memory, constants.expert_compute)
+        case "latent_prefill":
+            run = _measured_ms(gpu, operator, constants.latent_speed, constants.latent_speed)
+            return run + operator.launches * constants.launch_ms
+        case "latent_decode":
+            run = _measured_ms(gpu, operator, constants.latent_speed, constants.latent_speed)
+            return run + operator.launches * (constants.launch_ms + 2 * constants.attention_ms)
         case "matmul":
             compute = compute_ms(gpu, operator.math, operator.flops, _fraction(constants, operator.math))
             start = constants.launch_ms + (constants.quantise_ms if operator.math != "bf16" else 0.0)
@@ -120,6 +146,23 @@ def operator_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
             reached, start = constants.decode_attention, constants.launch_ms + 2 * constants.attention_ms
     compute = compute_ms(gpu, operator.math, operator.flops, reached)
     return np.maximum(compute, memory_ms(gpu, operator.moved, constants.kv_memory)) + operator.launches * start
+
+
+def _measured_ms(gpu: Gpu, operator: Operator, memory: float, compute: float) -> Number:
+    """
+    Time of a measured kernel, at some speed against the measurement, but never faster than the data sheet.
+
+    Memory traffic and arithmetic add like the sides of a right angle: parts of a kernel wait for one, parts for the
+    other. In the plain roofline the longer counts.
+    """
+    how = operator.measured
+    if how is None:
+        return np.maximum(memory_ms(gpu, operator.moved, 1.0), compute_ms(gpu, operator.math, operator.flops, 1.0))
+    streamed = memory_ms(gpu, operator.moved, min(1.0, how.memory * memory))
+    busy = compute_ms(gpu, operator.math, operator.flops, min(how.most, how.compute * compute))
+    begun: Number = np.where(np.asarray(operator.moved) > 0, how.start_ms, 0.0)
+    run: Number = np.sqrt(streamed * streamed + busy * busy) + begun
+    return run
 
 
 def memory_ms(gpu: Gpu, moved: Number, reached: float) -> Number:
@@ -139,21 +182,17 @@ def _fraction(constants: Constants, kind: MathKind) -> float:
     return {"bf16": constants.bf16, "fp8": constants.fp8, "fp4": constants.fp4}[kind]
 
 
-def _experts_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
-    """A grouped product on the fullest rank; only experts that a token chose are read (chosen independently)."""
-    hot = operator.ranks**constants.skew
-    loaded = operator.held * -np.expm1(-operator.rows * hot / operator.held)
-    moved = operator.moved * hot + loaded * operator.weight_bytes
-    narrow = 1 + constants.expert_width / operator.width
-    reached = _fraction(constants, operator.math) * constants.expert_compute
-    compute = compute_ms(gpu, operator.math, operator.flops * (hot * narrow), reached)
-    return np.maximum(compute, memory_ms(gpu, moved, constants.expert_memory)) + operator.launches * constants.launch_ms
-
-
 def _exchange_ms(gpu: Gpu, constants: Constants, operator: Operator, nvlink: float, link: float) -> Number:
+    """Both ways one after the other, each with its getting up to speed, and the starts."""
     inside = operator.over_nvlink / (gpu.nvlink_gbps * BYTES_PER_MS * nvlink)
     across = operator.over_link / (gpu.link_gbps * BYTES_PER_MS * link)
-    return inside + across + (operator.starts * constants.collective_ms + operator.crossings * constants.crossing_ms)
+    ramps = operator.starts * (np.sqrt(constants.ramp_ms * inside) + np.sqrt(constants.ramp_ms * across)) * 2
+    return (
+        inside
+        + across
+        + ramps
+        + (operator.starts * constants.collective_ms + operator.crossings * constants.crossing_ms)
+    )
 
 
 def matmul(weights: Format, rows: Number, inputs: float, outputs: float) -> Operator:
@@ -174,10 +213,19 @@ def matmul(weights: Format, rows: Number, inputs: float, outputs: float) -> Oper
 
 
 def experts(
-    weights: Format, rows: Number, held: float, ranks: int, inputs: float, outputs: float, width: float
+    weights: Format,
+    rows: Number,
+    held: Number,
+    hot: Number,
+    d_model: Number,
+    width: Number,
+    kernel: ExpertKernel | None,
 ) -> Operator:
     """
-    A grouped product over the experts of one GPU.
+    The gated FFNs of the experts of the fullest GPU: two products into their width, the activation, one product back.
+
+    Only experts that a token chose are read. Plain roofline: chosen independently and evenly. As measured: popularity
+    varies, so that of ``held`` experts with ``rows`` copies together ``rows * held / (rows + held)`` are read.
 
     Parameters
     ----------
@@ -185,17 +233,75 @@ def experts(
         Format of the weights.
     rows
         Token copies that reach a mean GPU.
-    held, ranks
-        Experts of one GPU, expert-parallel ranks.
-    inputs, outputs
-        Shape of one expert's weights.
-    width
-        Width of one expert's FFN on one GPU.
+    held, hot
+        Experts of one GPU, load of the fullest rank over the mean.
+    d_model, width
+        Hidden size, width of one expert's FFN on one GPU.
+    kernel
+        How the products run; None: the plain roofline.
+    """  # fmt: skip
+    rows = rows * hot
+    one, passed = 3 * d_model * width, rows * ((2 * d_model + 3 * width) * HIDDEN_BYTES)
+    flops = 2 * rows * one
+    if kernel is None:
+        chosen = held * -np.expm1(-rows / held) * (one * weights.bytes)
+        return Operator("experts", weights.math, flops, chosen + passed, 1)
+    narrow = 1 + kernel.width / width
+    read = rows * held / (rows + held) * (one * weights.bytes * narrow) + passed * (kernel.memory / kernel.rows)
+    how = Measured(kernel.start_ms, kernel.memory, kernel.compute)
+    return Operator("experts", weights.math, flops * narrow, read, 1, measured=how)
+
+
+def latent_decode(
+    heads: Number, kept: int, rope: int, read: Number, queries: Number, kv_bytes: Number, kernel: LatentKernel | None
+) -> Operator:
     """
-    return Operator(
-        "experts", weights.math, 2 * rows * inputs * outputs, rows * (inputs + outputs) * HIDDEN_BYTES, 1,
-        rows=rows, held=held, ranks=ranks, weight_bytes=inputs * outputs * weights.bytes, width=width,
-    )  # fmt: skip
+    Absorbed latent attention of single queries.
+
+    Parameters
+    ----------
+    heads
+        Query heads on one GPU.
+    kept, rope
+        Values of a token's compressed keys and values, and of its rotary key.
+    read
+        Tokens read, summed over sequences.
+    queries
+        Queries of each sequence.
+    kv_bytes
+        Bytes of a token's cache.
+    kernel
+        How it runs; None: the plain roofline.
+    """
+    each = 2 * (2 * kept + rope) * read * queries
+    if kernel is None:
+        return Operator("latent_decode", "bf16", each * heads, read * kv_bytes, 0.5)
+    how = Measured(kernel.decode_start_ms, kernel.decode_memory, kernel.decode_compute)
+    return Operator("latent_decode", "bf16", each * heads, read * kv_bytes, 0.5, measured=how)
+
+
+def latent_prefill(
+    heads: Number, key: int, value: int, pairs: Number, tokens: Number, context: Number, kernel: LatentKernel | None
+) -> Operator:
+    """
+    Latent attention of prompts, projected up.
+
+    Parameters
+    ----------
+    heads
+        Query heads on one GPU.
+    key, value
+        Sizes of a key and of a value.
+    pairs, tokens, context
+        Query-key pairs, queries, and tokens whose keys and values are read.
+    kernel
+        How it runs; None: the plain roofline.
+    """
+    flops, moved = 2 * heads * (key + value) * pairs, heads * (key + value) * HIDDEN_BYTES * (tokens + context)
+    if kernel is None:
+        return Operator("latent_prefill", "bf16", flops, moved, 0.5)
+    how = Measured(kernel.prompt_start_ms, kernel.prompt_memory, kernel.prompt_compute)
+    return Operator("latent_prefill", "bf16", flops, moved, 0.5, measured=how)
 
 
 def stream(moved: Number, launches: float) -> Operator:

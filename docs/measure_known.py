@@ -10,9 +10,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from costmodels.engine import Engine
 from costmodels.formats import exact, formats
 from costmodels.gpus import gpu
-from costmodels.layers import Engine
 from costmodels.models import model
 from costmodels.operating_curve import CurveQuery, Role
 from costmodels.options import EngineOptions

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from costmodels.calibration.left_out import WAYS, left_out, whole_fit
-from costmodels.calibration.write import write, write_whole
+from costmodels.calibration.write import write, write_kernels, write_whole
 from costmodels.unseen import FILE as UNSEEN
 from costmodels.unseen import as_csv, recorded
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             kept = [one for one in recorded() if one.left_out != way]
             write_whole(UNSEEN, as_csv([*kept, *found]))
         return
-    tables, served, closed = whole_fit(chosen.curves, chosen.measured)
-    for path in write(tables, served, closed):
+    kernels, tables, served, closed = whole_fit(chosen.curves, chosen.measured)
+    for path in (*write_kernels(kernels), *write(tables, served, closed)):
         _LOG.info("wrote %s", path)
 
 

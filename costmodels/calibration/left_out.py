@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from costmodels.calibration.hierarchy import Level
+from costmodels.calibration.kernel_rows import ExpertRow, LatentRow, expert_rows, latent_rows
+from costmodels.calibration.kernels import Kernels, fit_kernels, without_model
+from costmodels.calibration.other_models import OTHER_MODELS
 from costmodels.calibration.served import fit_served, stacked, times_ms
 from costmodels.calibration.table_rows import TableSeries, table_series
 from costmodels.calibration.tables import TableRow, drawn, fit_tables
 from costmodels.calibration.tables import stacked as stacked_rows
 from costmodels.closed_loop import TERMS, Fitted, Loop, loop_of, means_ms
 from costmodels.constants import ANY, IDEAL, NAMES, levels
-from costmodels.layers import Engine
+from costmodels.engine import Engine
+from costmodels.kernels import nearest
 from costmodels.measured import read_measured
 from costmodels.operators import Array
 from costmodels.unseen import Label, Unseen, summarised
@@ -36,11 +41,60 @@ _SERVICE = tuple(float(name == "prompt") for name in TERMS)
 Constants = dict[Level, Array]
 
 
-def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Constants, Constants, Fitted]:
-    """The fits to everything there is: operators, served, and the closed loop."""
-    tables = fit_tables(_table_rows(curves))
-    served, closed = fit_served(_loops(measured), tables)
-    return tables, served, closed
+@dataclass(frozen=True)
+class Seen:
+    """
+    What a fit sees.
+
+    Parameters
+    ----------
+    tables, others
+        Rows of tables, and of models without one.
+    loops
+        Measured rows.
+    experts, latent
+        Measurements of kernels.
+    """
+
+    tables: list[TableRow]
+    others: list[TableRow]
+    loops: list[Loop]
+    experts: list[ExpertRow]
+    latent: list[LatentRow]
+
+    def without(self, what: str, name: str) -> Seen:
+        """All but a model's or a GPU's: its rows, and the measurements of kernels that only it has."""
+        rows = [one for one in (*self.tables, *self.others) if _name(one.series.engine, what) == name]
+        experts, latent = self.experts, self.latent
+        if what == "gpus":
+            experts, latent = [r for r in experts if r.gpu != name], [r for r in latent if r.gpu != name]
+        elif rows:
+            experts, latent = without_model(rows[0].series.engine.model, experts, latent)
+        return Seen(
+            [one for one in self.tables if _name(one.series.engine, what) != name],
+            [one for one in self.others if _name(one.series.engine, what) != name],
+            [one for one in self.loops if _name(one.decode, what) != name],
+            experts, latent,
+        )  # fmt: skip
+
+
+def seen(curves: Sequence[Path], measured: Path) -> Seen:
+    """Everything there is: tables and measured rows as given, the rest as the product carries it."""
+    return Seen(
+        _table_rows(curves, FIT_ROWS), _table_rows([OTHER_MODELS]), _loops(measured), expert_rows(), latent_rows()
+    )
+
+
+def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Kernels, Constants, Constants, Fitted]:
+    """The fits to everything there is: kernels, operators, served, and the closed loop."""
+    return _fit(seen(curves, measured))
+
+
+def _fit(all_: Seen) -> tuple[Kernels, Constants, Constants, Fitted]:
+    kernels = fit_kernels(all_.experts, all_.latent)
+    tables = fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)])
+    served, closed = fit_served([_looped(one, kernels) for one in all_.loops], tables)
+    return kernels, tables, served, closed
 
 
 def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unseen]:
@@ -52,33 +106,64 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
     curves, measured
         Tables, and a file of measured rows.
     what
-        One of :data:`WAYS`. The rows of a model are predicted without its rows, but from tables that may hold it: only
-        tables of a GPU are left out with its rows.
+        One of :data:`WAYS`. A model is left out with all its checkpoints, and with the measured kernels of its shape.
     """
-    rows, loops = _table_rows(curves), _loops(measured)
-    whole = _PLAIN if what == "everything" else fit_tables(rows)
-    without: dict[str, Constants] = {}
-    if what in ("models", "gpus"):
-        names = [_name(row.series.engine, what) for row in rows]
-        for name in sorted(set(names)):
-            without[name] = fit_tables([row for row, own in zip(rows, names, strict=True) if own != name])
+    whole = seen(curves, measured)
+    rows, loops = whole.tables, whole.loops
+    names = {_part(loop, what) for loop in loops}
     if what != "rows":
-        errors = np.zeros(len(rows))
-        for name, chosen in _parts([_name(row.series.engine, what) for row in rows]).items():
-            errors[chosen] = _table_errors([rows[i] for i in chosen], without.get(name, whole))
-        yield from summarised(what, _table_labels(rows), errors)
-    tpot, ttft = np.zeros(len(loops)), np.zeros(len(loops))
-    for key, chosen in _parts([_part(loop, what) for loop in loops]).items():
-        seen = loops if what == "nothing" else [loop for loop in loops if _part(loop, what) != key]
+        names |= {_name(row.series.engine, what) for row in rows}
+    errors, tpot, ttft = np.zeros(len(rows)), np.zeros(len(loops)), np.zeros(len(loops))
+    for name in sorted(names):
+        mine = [i for i, row in enumerate(rows) if _name(row.series.engine, what) == name]
+        own = [i for i, loop in enumerate(loops) if _part(loop, what) == name]
+        there, here = [rows[i] for i in mine], [loops[i] for i in own]
         if what == "everything":
-            fitted = (_PLAIN, Fitted({(mode, ANY, ANY): _SERVICE for mode in ("agg", "disagg")}, {}))
+            there = [_plain_row(one) for one in there]
+            here = [_plain_loop(one) for one in here]
+            tables, served = _PLAIN, _PLAIN
+            closed = Fitted({(mode, ANY, ANY): _SERVICE for mode in ("agg", "disagg")}, {})
         else:
-            fitted = fit_served(seen, without.get(key, whole))
-        tpot[chosen], ttft[chosen] = predicted([loops[i] for i in chosen], *fitted)
+            fitted = whole if what == "nothing" else whole.without(what, name)
+            if what == "rows":
+                fitted = replace(whole, loops=[loop for loop in loops if _part(loop, what) != name])
+            kernels, tables, served, closed = _fit(fitted)
+            there, here = _run_by(there, kernels), [_looped(one, kernels) for one in here]
+        if there and what != "rows":
+            errors[mine] = _table_errors(there, tables)
+        if here:
+            tpot[own], ttft[own] = predicted(here, served, closed)
+    if what != "rows":
+        yield from summarised(what, _table_labels(rows), errors)
     for quantity, values in (("tpot", tpot), ("ttft", ttft)):
         measured_ms = np.array([getattr(loop.row, f"{quantity}_ms") for loop in loops])
         labels = [(quantity, "", loop.row.model, loop.row.system, loop.row.backend) for loop in loops]
         yield from summarised(what, labels, values / measured_ms - 1)
+
+
+def _engine(engine: Engine, kernels: Kernels) -> Engine:
+    """An engine whose experts and latent attention run by given kernels."""
+    used = engine.formats
+    experts = nearest(kernels.experts, used.moe.kernel, engine.gpu, engine.serving)
+    return replace(engine, other_kernels=(experts, nearest(kernels.latent, used.kv.kernel, engine.gpu, engine.serving)))
+
+
+def _run_by(rows: Sequence[TableRow], kernels: Kernels) -> list[TableRow]:
+    series = {id(row.series): row.series for row in rows}
+    moved = {key: replace(one, engine=_engine(one.engine, kernels)) for key, one in series.items()}
+    return [replace(row, series=moved[id(row.series)]) for row in rows]
+
+
+def _looped(loop: Loop, kernels: Kernels) -> Loop:
+    return replace(loop, decode=_engine(loop.decode, kernels), prefill=_engine(loop.prefill, kernels))
+
+
+def _plain_row(row: TableRow) -> TableRow:
+    return replace(row, series=replace(row.series, engine=replace(row.series.engine, basis="ideal")))
+
+
+def _plain_loop(loop: Loop) -> Loop:
+    return replace(loop, decode=replace(loop.decode, basis="ideal"), prefill=replace(loop.prefill, basis="ideal"))
 
 
 def predicted(loops: Sequence[Loop], constants: Constants, closed: Fitted) -> tuple[Array, Array]:
@@ -92,9 +177,9 @@ def predicted(loops: Sequence[Loop], constants: Constants, closed: Fitted) -> tu
     return means_ms(loops, times, closed)
 
 
-def _table_rows(curves: Sequence[Path]) -> list[TableRow]:
+def _table_rows(curves: Sequence[Path], most: int | None = None) -> list[TableRow]:
     series: list[list[TableSeries]] = [table_series(path)[0] for path in curves]
-    return [row for index, table in enumerate(series) for row in drawn(table, FIT_ROWS, index)]
+    return [row for index, table in enumerate(series) for row in drawn(table, most, index)]
 
 
 def _loops(measured: Path) -> list[Loop]:
@@ -103,29 +188,19 @@ def _loops(measured: Path) -> list[Loop]:
 
 
 def _name(engine: Engine, what: str) -> str:
-    """What is left out together: a model's checkpoints of one table, a GPU, or nothing in particular."""
-    return {"models": engine.model.name, "gpus": engine.gpu.name}.get(what, "")
+    """What is left out together: all checkpoints of a model's shape, a GPU, or nothing in particular."""
+    return {"models": f"{engine.model.layers} x {engine.model.d_model}", "gpus": engine.gpu.name}.get(what, "")
 
 
 def _part(loop: Loop, what: str) -> str:
-    """As :func:`_name`, of measured rows; of models all checkpoints of one shape, of rows all repeats of one run."""
-    if what == "models":
-        return f"{loop.decode.model.layers} x {loop.decode.model.d_model}"
+    """As :func:`_name`, of measured rows; of rows all repeats of one run."""
     if what == "rows":
         return str(hash((round(loop.row.tpot_ms, 6), round(loop.row.ttft_ms, 6))) % FOLDS)
-    return loop.row.system if what == "gpus" else ""
-
-
-def _parts(names: Sequence[str]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        found[name].append(index)
-    return dict(sorted(found.items()))
+    return _name(loop.decode, what)
 
 
 def _nearest(constants: Constants, engine: Engine) -> Level:
-    path = "dispatched" if engine.is_dispatched else "shared"
-    return next(key for key in levels(path, engine.gpu.name, engine.serving) if key in constants)
+    return next(key for key in levels(engine.path, engine.gpu.name, engine.serving) if key in constants)
 
 
 def _table_errors(rows: Sequence[TableRow], constants: Constants) -> Array:

@@ -10,9 +10,9 @@ import numpy as np
 from costmodels.calibration.hierarchy import START, Level, Mask, bounds, climb, levels_of
 from costmodels.calibration.least_squares import fit, nonnegative
 from costmodels.calibration.stack import Stack
-from costmodels.closed_loop import Fitted, Loop, terms, tpot_ms, waiting_ms
+from costmodels.closed_loop import TERMS, Fitted, Loop, terms, tpot_ms, waiting_ms
 from costmodels.constants import ANY, NAMES
-from costmodels.layers import head_work, layers_work
+from costmodels.layers import work_of
 from costmodels.operators import Array
 
 PULL = 0.3
@@ -35,6 +35,12 @@ Constants that stay. Eight of the measured rows, of one deployment, cross NVLink
 tables extrapolate collectives across domains as if each GPU fetched everything over its own link; rings share the links
 of a domain. Tokens sent to experts: DeepEP's README measures 43 to 58 GB/s on links of 50 GB/s.
 """
+LONELY, LONG = 4, 4000
+"""Requests in flight per prefill rank up to which, and prompt tokens from which, TTFT is mostly the prompt's own."""
+FIRST = 2.0
+"""Weight of the TTFT of such a row, against its TPOT."""
+_ALONE = np.array([float(name in ("prompt", "step", "burst", "queue")) for name in TERMS])
+"""Terms that its TTFT is made of, each once."""
 BOLDEST = 0.7
 """Largest difference of logarithms taken over from the operator tables, and of a version's factor."""
 
@@ -51,9 +57,11 @@ def fit_served(loops: Sequence[Loop], operators: dict[Level, Array]) -> tuple[di
         The constants fitted to tables: a level starts from its parent and from how the two differ there.
     """
     measured = np.log(np.array([loop.row.tpot_ms for loop in loops]))
+    measured_first = np.log(np.array([loop.row.ttft_ms for loop in loops]))
+    lonely = np.array([_is_lonely(loop) for loop in loops])
     weights = _weights(loops)
     levels = levels_of(
-        ["dispatched" if loop.decode.is_dispatched else "shared" for loop in loops],
+        [loop.decode.path for loop in loops],
         [loop.row.system for loop in loops],
         [loop.row.backend for loop in loops],
     )
@@ -67,11 +75,16 @@ def fit_served(loops: Sequence[Loop], operators: dict[Level, Array]) -> tuple[di
         def fit_level(level: Level, mask: Mask, prior: Array, factor: Array = factor) -> Array:
             chosen = [loops[i] for i in np.flatnonzero(mask).tolist()]
 
+            alone = lonely[mask]
+
             def error(x: Array) -> Array:
                 times = times_ms(stacks[level], x)
-                return np.asarray(np.log(tpot_ms(chosen, times) * factor[mask]) - measured[mask])
+                found = tpot_ms(chosen, times) * factor[mask]
+                first = (terms(chosen, times, found) @ _ALONE)[alone]
+                return np.concatenate([np.log(found) - measured[mask], np.log(first) - measured_first[mask][alone]])
 
-            return fit(error, prior, _span(), weights[mask], PULL, SCALE, STEPS_LEAF if level[3] != ANY else STEPS)
+            both = np.concatenate([weights[mask], FIRST * weights[mask][alone]])
+            return fit(error, prior, _span(), both, PULL, SCALE, STEPS_LEAF if level[3] != ANY else STEPS)
 
         constants = climb(levels, lambda *known: _prior(operators, *known), fit_level)
         for level, _, mask in levels:  # parents first, so the nearest level stays
@@ -90,14 +103,20 @@ def stacked(loops: Sequence[Loop]) -> Stack:
     steps = []
     for loop in loops:
         for engine, step in zip((loop.decode, loop.prefill, loop.prefill, loop.decode), loop.steps, strict=True):
-            work = [*layers_work(engine, step), *head_work(engine, step.heads_out)]
-            steps.append((engine.gpu, work, 1, engine.model.moe_layers))
+            steps.append((engine.gpu, work_of(engine, step), 1, engine.model.moe_layers))
     return Stack(steps)
 
 
 def times_ms(stack: Stack, x: Array) -> Array:
     """Times of the steps in ms at the logarithms of the constants, shape (rows, 4)."""
     return stack.times_ms(dict(zip(NAMES, np.exp(x).tolist(), strict=True))).reshape(-1, 4)
+
+
+def _is_lonely(loop: Loop) -> bool:
+    """Whether a row's first tokens wait for little but their own prompt."""
+    engine = loop.row.engines[0]
+    ranks = engine.workers * loop.prefill.partition.attention_dp
+    return loop.row.isl >= LONG and loop.row.concurrency <= LONELY * ranks
 
 
 def _span() -> tuple[Array, Array]:

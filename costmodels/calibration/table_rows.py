@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from costmodels.formats import formats
+from costmodels.constants import ARCHITECTURES
+from costmodels.engine import Engine
+from costmodels.formats import Formats, formats
 from costmodels.gpus import GPUS
-from costmodels.layers import Engine
-from costmodels.models import model
+from costmodels.models import Model, model
 from costmodels.operating_curve import ROLES, Role
 from costmodels.operators import Array
 from costmodels.options import EngineOptions
@@ -94,10 +95,29 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     if reason is not None:
         yield reason
         return
-    engine = Engine(shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators")
+    engine = Engine(
+        shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators",
+        dispatches=dispatches(named["backend"], gpu.name, shape, used, cut, role),
+    )  # fmt: skip
     osl = int(named["osl"] or 1) if role != "prefill" else 1
     traffic = Traffic.constant(int(named["isl"]), osl)
     demand = Demand(role, traffic, EngineOptions(), int(named["chunk_tokens"]))
     batch = rows[:, 0] / cut.attention_dp
     keep = batch <= (demand.largest_busy_batch() if role == "colocated" else np.inf)
     yield TableSeries(engine, demand, batch[keep], rows[keep, 1])
+
+
+def dispatches(engine: str, gpu_name: str, shape: Model, used: Formats, cut: Partition, role: Role) -> bool:
+    """
+    Whether a table prices whole experts with tokens sent to them and back; else the whole group shares all tokens.
+
+    The tables do so where their source holds measured dispatches (found by listing its operators, aiconfigurator-core
+    0.12): TensorRT-LLM with attention DP for experts as wide as DeepSeek's, and for the prompts of MiniMax; vLLM for
+    these families; SGLang for FP8 weights of DeepSeek, on Blackwell beyond eight GPUs only.
+    """
+    wide, mini = shape.d_model == 7168, shape.d_model == 3072
+    if engine == "trtllm":
+        return cut.attention_dp > 1 and (wide or (mini and role == "prefill"))
+    if engine == "vllm":
+        return wide or mini
+    return wide and used.moe.math == "fp8" and (ARCHITECTURES.get(gpu_name) == "hopper" or cut.moe_ep > 8)

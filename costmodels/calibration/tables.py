@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from costmodels.calibration.least_squares import fit
 from costmodels.calibration.stack import Stack
 from costmodels.calibration.table_rows import TableSeries
 from costmodels.constants import NAMES
-from costmodels.layers import head_work, layers_work
+from costmodels.layers import work_of
 from costmodels.operators import HIDDEN_BYTES, Array, send
 from costmodels.phases import step_of
 
@@ -42,10 +42,10 @@ class TableRow:
     index: int
 
 
-def drawn(series: Sequence[TableSeries], most: int, seed: int = 0) -> list[TableRow]:
+def drawn(series: Sequence[TableSeries], most: int | None, seed: int = 0) -> list[TableRow]:
     """At most so many rows of prefill and decode series, drawn evenly (all where there are no more)."""
     rows = [TableRow(one, index) for one in series if one.demand.role != "colocated" for index in range(len(one.batch))]
-    if len(rows) <= most:
+    if most is None or len(rows) <= most:
         return rows
     chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
     return [rows[index] for index in np.sort(chosen)]
@@ -61,8 +61,11 @@ def fit_tables(rows: Sequence[TableRow]) -> dict[Level, Array]:
         Rows of all tables.
     """
     engines = [row.series.engine for row in rows]
-    paths = ["dispatched" if engine.is_dispatched else "shared" for engine in engines]
-    levels = levels_of(paths, [engine.gpu.name for engine in engines], [str(engine.serving) for engine in engines])
+    levels = levels_of(
+        [engine.path for engine in engines],
+        [engine.gpu.name for engine in engines],
+        [str(engine.serving) for engine in engines],
+    )
     measured = np.log(np.array([row.series.latency_ms[row.index] for row in rows]))
     weights = _weights(rows)
     span = bounds()
@@ -92,11 +95,11 @@ def stacked(rows: Sequence[TableRow]) -> Stack:
         engine, demand = row.series.engine, row.series.demand
         batch = row.series.batch[row.index : row.index + 1]
         step = step_of(engine, demand, batch)
-        work = [*layers_work(engine, step), *head_work(engine, step.heads_out)]
+        work = work_of(engine, step)
         pp = engine.partition.pp
         if pp > 1:
             hop = send(engine.partition.gpus > engine.domain_gpus, step.tokens * engine.model.d_model * HIDDEN_BYTES)
-            work.append((pp if demand.role == "decode" else pp - 1, hop))
+            work = replace(work, head=[*work.head, (pp if demand.role == "decode" else pp - 1, hop)])
         steps.append((engine.gpu, work, 1, engine.model.moe_layers))
     return Stack(steps)
 

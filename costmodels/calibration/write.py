@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from costmodels.calibration.hierarchy import Level
+from costmodels.calibration.kernels import Kernels
 from costmodels.closed_loop import FILE as CLOSED
 from costmodels.closed_loop import TERMS, Fitted
 from costmodels.constants import FILE as CONSTANTS
 from costmodels.constants import NAMES
+from costmodels.kernels import EXPERTS_FILE, LATENT_FILE, ExpertKernel, Kernel, Key, LatentKernel, names
 from costmodels.operators import Array
+
+
+def write_kernels(kernels: Kernels) -> list[Path]:
+    """Writes the kernels whole; gives their paths."""
+    _write(EXPERTS_FILE, _kernel_rows(kernels.experts, names(ExpertKernel)))
+    _write(LATENT_FILE, _kernel_rows(kernels.latent, names(LatentKernel)))
+    return [EXPERTS_FILE, LATENT_FILE]
+
+
+def _kernel_rows(sets: Mapping[Key, Kernel], figures: tuple[str, ...]) -> list[list[str]]:
+    rows = [["format", "architecture", "engine", "gpu", *figures]]
+    return rows + [[*key, *(f"{getattr(one, name):.5g}" for name in figures)] for key, one in sorted(sets.items())]
 
 
 def write(tables: dict[Level, Array], served: dict[Level, Array], closed: Fitted) -> list[Path]:
@@ -28,10 +43,14 @@ def write(tables: dict[Level, Array], served: dict[Level, Array], closed: Fitted
         for (engine, version, kind), factor in sorted(closed.factors.items())
     ]
     for path, lines in ((CONSTANTS, rows), (CLOSED, loops)):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_whole(path, text.getvalue())
+        _write(path, lines)
     return [CONSTANTS, CLOSED]
+
+
+def _write(path: Path, lines: list[list[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_whole(path, text.getvalue())
 
 
 def write_whole(path: Path, text: str) -> None:

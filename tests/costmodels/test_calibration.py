@@ -1,6 +1,7 @@
 """The fit: it prices as the cost model does, finds planted constants, and what it found is as accurate as stated."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,22 @@ import pytest
 
 from costmodels.accuracy import table_predictions
 from costmodels.calibration.hierarchy import START, bounds, climb, levels_of
+from costmodels.calibration.kernel_rows import expert_rows, latent_rows
+from costmodels.calibration.kernels import expert_times, fit_kernels, latent_times, without_model
 from costmodels.calibration.least_squares import fit, nonnegative
 from costmodels.calibration.stack import Stack
 from costmodels.calibration.table_rows import table_series
 from costmodels.calibration.tables import TableRow, drawn, fit_tables, stacked
 from costmodels.constants import ANY, NAMES, Constants
+from costmodels.engine import Engine
 from costmodels.gpus import GPUS
-from costmodels.layers import Engine, Step, head_work, layers_work
+from costmodels.kernels import ExpertKernel, LatentKernel
+from costmodels.layers import Step, StepWork, step_time, work_of
 from costmodels.models import MODELS
 from costmodels.operators import Array, price, send
 from tests.costmodels.test_phases import ENGINES
 
+LEVELS = (("vllm", "h200_sxm"), ("vllm", ANY), (ANY, ANY))
 TABLES = Path(__file__).parents[2] / "instances" / "curves"
 
 
@@ -45,16 +51,16 @@ def test_the_flat_prices_are_those_of_the_cost_model(name: str) -> None:
     engine = ENGINES[name]
     for domain, seed in ((2, 1), (8, 2), (72, 3)):
         moved = Engine(engine.model, engine.gpu, engine.formats, engine.partition, domain, engine.serving)
-        works = [[*layers_work(moved, step), *head_work(moved, step.heads_out)] for step in steps_of(7)]
-        works.append([(3.0, send(domain == 2, steps_of(7)[0].tokens))])
         values = random_constants(seed)
+        moved.__dict__["constants"] = Constants(**values)  # in place of the cached ones
+        works = [work_of(moved, step) for step in steps_of(7)]
         flat = Stack([(engine.gpu, work, 7, engine.model.moe_layers) for work in works]).times_ms(values)
-        constants = Constants(**values)
-        by_operator = [
-            price(engine.gpu, constants, work) + engine.model.moe_layers * constants.routing_ms + constants.step_ms
-            for work in works
-        ]
-        assert flat == pytest.approx(np.concatenate([np.asarray(one) for one in by_operator]), rel=1e-12)
+        alone = [step_time(moved, step).total for step in steps_of(7)]
+        assert flat == pytest.approx(np.concatenate(alone), rel=1e-12)
+        hop = StepWork([(3.0, send(domain == 2, steps_of(7)[0].tokens))], [])
+        flat = Stack([(engine.gpu, hop, 7, 0)]).times_ms(values)
+        priced = np.asarray(price(engine.gpu, Constants(**values), hop.layers)) + values["step_ms"]
+        assert flat == pytest.approx(priced, rel=1e-12)
 
 
 def test_least_squares_finds_planted_constants_despite_outliers() -> None:
@@ -87,6 +93,32 @@ def test_nonnegative_weights_are_found() -> None:
     assert bool((nonnegative(features, features @ np.array([1.0, -0.2, 0.0, 0.0]) + 5) >= 0).all())
 
 
+def test_kernels_find_what_made_their_rows() -> None:
+    """Times made with planted kernels; the carried rows give the shapes."""
+    planted = ExpertKernel(0.02, 0.7, 0.5, 0.4, 150.0, 0.5, 0.3)
+    chosen = [row for row in expert_rows() if (row.gpu, row.engine, row.form) == ("h200_sxm", "vllm", "bfloat16")]
+    made = [replace(row, latency_ms=ms) for row, ms in zip(chosen, expert_times(chosen)(planted).tolist(), strict=True)]
+    latent = LatentKernel(0.015, 0.8, 0.6, 0.02, 0.4, 0.5)
+    rows = [row for row in latent_rows() if (row.gpu, row.engine, row.form) == ("b200_sxm", "trtllm", "fp8")]
+    attention = [replace(row, latency_ms=ms) for row, ms in zip(rows, latent_times(rows)(latent).tolist(), strict=True)]
+    found = fit_kernels(made, attention)
+    assert set(found.experts) == {("bfloat16", "hopper", e, g) for e, g in LEVELS} | {("bfloat16", ANY, ANY, ANY)}
+    one = found.experts["bfloat16", "hopper", "vllm", "h200_sxm"]
+    assert float(np.median(np.abs(expert_times(made)(one) / [row.latency_ms for row in made] - 1))) < 0.02
+    assert one.memory == pytest.approx(0.7, rel=0.1) and one.compute == pytest.approx(0.5, rel=0.1)
+    again = found.latent["fp8", "blackwell", "trtllm", "b200_sxm"]
+    assert again.decode_memory == pytest.approx(0.8, rel=0.1) and again.prompt_compute == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_model_is_left_out_with_the_kernels_of_its_shape() -> None:
+    experts, latent = without_model(MODELS["deepseek-ai/DeepSeek-V3"], expert_rows(), latent_rows())
+    assert {(7168, 2048, 384)} == {
+        (r.d_model, r.width, r.experts) for r in experts if r.d_model == 7168 and r.width == 2048
+    }
+    assert {row.heads for row in latent} == {1, 2, 4, 8, 16, 32, 64}
+    assert without_model(MODELS["Qwen/Qwen3-32B"], experts, latent) == (experts, latent)
+
+
 def table(name: str) -> Path:
     return TABLES / f"{name}.csv.gz"
 
@@ -103,7 +135,7 @@ def test_the_fit_of_a_table_finds_the_constants_that_made_it() -> None:
     for row, ms in zip(rows, made.tolist(), strict=True):
         row.series.latency_ms[row.index] = ms
     found = fit_tables(rows)
-    level = ("shared", "hopper", "trtllm", "h100_sxm")
+    level = ("dense", "hopper", "trtllm", "h100_sxm")
     again = stacked(rows).times_ms(dict(zip(NAMES, np.exp(found[level]).tolist(), strict=True)))
     assert float(np.median(np.abs(again / made - 1))) < 0.01
     constants = dict(zip(NAMES, np.exp(found[level]).tolist(), strict=True))

@@ -1,7 +1,6 @@
 """Constants: which set applies, and that the carried ones are what the fit may give."""
 
 import csv
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +14,9 @@ from costmodels.constants import (
     BASES,
     IDEAL,
     NAMES,
-    Constants,
     constants,
     fitted,
     levels,
-    with_imbalance,
 )
 from costmodels.gpus import GPUS, gpu_from_figures
 from costmodels.roofline import SERVING
@@ -66,7 +63,7 @@ def test_every_carried_set_has_a_valid_key_and_lies_within_its_bounds() -> None:
     low, high = (np.exp(side) for side in bounds())
     assert fitted()
     for (basis, path, architecture, engine, gpu), found in fitted().items():
-        assert basis in BASES and basis != "ideal" and path in ("shared", "dispatched", ANY)
+        assert basis in BASES and basis != "ideal" and path in ("dense", "shared", "dispatched", ANY)
         assert architecture in {*ARCHITECTURES.values(), ANY} and engine in (*SERVING, ANY)
         assert gpu == ANY or (ARCHITECTURES[gpu] == architecture and gpu in GPUS and engine != ANY)
         values = np.array([getattr(found, name) for name in NAMES])
@@ -85,12 +82,3 @@ def test_the_carried_closed_loops_have_valid_keys() -> None:
             assert all(float(row[name]) >= 0 for name in TERMS)
         else:
             assert row["mode"] in ("drafts", "plain") and float(row["factor"]) > 0
-
-
-def test_a_stated_imbalance_is_the_load_of_the_fullest_rank() -> None:
-    base = Constants(skew=0.3)
-    assert 32 ** with_imbalance(base, 32, 1.5).skew == pytest.approx(1.5)
-    assert with_imbalance(base, 1, 1.5) == base
-    assert with_imbalance(base, 32, 1.0).skew == 0
-    assert with_imbalance(base, 4, 100.0).skew == 1, "no rank carries more than everything"
-    assert with_imbalance(base, 8, 2.0) == replace(base, skew=pytest.approx(1 / 3))

@@ -1,16 +1,32 @@
 """Operators and layers: figures by hand, and the laws of collectives."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from costmodels.constants import IDEAL, Constants, fitted
+from costmodels.engine import Engine
 from costmodels.formats import FORMATS, formats
 from costmodels.gpus import GPUS, Gpu
-from costmodels.layers import Engine, Step, layers_work, step_time, step_times
+from costmodels.kernels import ExpertKernel, LatentKernel
+from costmodels.layers import Step, layers_work, step_time, work_of
+from costmodels.mixture import expert_work, experts_ms
 from costmodels.models import MODELS
-from costmodels.operators import Operator, all_reduce, dispatch, experts, gather, matmul, operator_ms, send
+from costmodels.operators import (
+    Operator,
+    all_reduce,
+    dispatch,
+    experts,
+    gather,
+    latent_decode,
+    latent_prefill,
+    matmul,
+    operator_ms,
+    price,
+    send,
+)  # fmt: skip
 from costmodels.partition import Partition
 
 H100 = GPUS["h100_sxm"]
@@ -52,15 +68,52 @@ def test_a_matrix_product_by_hand() -> None:
         ms(matmul(FORMATS["nvfp4"], 1.0, 8, 8))
 
 
+KERNEL = ExpertKernel(
+    start_ms=0.03, memory=0.5, compute=0.4, rows=0.25, width=512.0, skew=0.2, evening=0.0
+)  # fmt: skip
+ALONE = Constants()
+
+
 def test_experts_by_hand() -> None:
-    # 8 experts on a GPU, one copy each on average: 1 - 1/e of the weights are read
-    op = experts(FORMATS["fp8"], 8.0, 8, 32, 7168, 4096, 2048)
-    moved = 8 * (1 - np.exp(-1)) * 7168 * 4096 + 8 * (7168 + 4096) * 2
-    assert ms(op) == pytest.approx(moved / (3350e6 * 0.5) + 0.002)
-    # the fullest of 32 ranks has 32 ** 0.2 = 2 times the mean; experts 2048 wide reach 2048 / (2048 + 512)
-    busy = experts(FORMATS["fp8"], 8192.0, 8, 32, 7168, 4096, 2048)
-    uneven = Constants(skew=0.2, expert_width=512, expert_compute=0.5)
-    assert ms(busy, uneven) == pytest.approx(2 * 8192 * 7168 * 4096 * 2 * 1.25 / (1979e9 * 0.5))
+    # plain: 8 experts on a GPU, one copy each on average: 1 - 1/e of the weights are read
+    plain = experts(FORMATS["fp8"], 8.0, 8, 1.0, 7168, 2048, None)
+    values = 3 * 7168 * 2048
+    moved = 8 * (1 - np.exp(-1)) * values + 8 * (2 * 7168 + 3 * 2048) * 2
+    assert ms(plain, ALONE) == pytest.approx(moved / 3350e6)
+    # as measured: 4 of the 8 are read, 2048 wide ones take 1 + 512/2048 as long; little arithmetic
+    few = experts(FORMATS["fp8"], 8.0, 8, 1.0, 7168, 2048, KERNEL)
+    streamed = 4 * values * 1.25 / (3350e6 * 0.5) + 8 * (2 * 7168 + 3 * 2048) * 2 / (3350e6 * 0.25)
+    busy = 2 * 8 * values * 1.25 / (1979e9 * 0.4)
+    assert ms(few, ALONE) == pytest.approx(np.hypot(streamed, busy) + 0.03)
+    # half as fast as measured, but for the start
+    slow = Constants(expert_memory=0.5, expert_compute=0.5)
+    assert ms(few, slow) == pytest.approx(2 * np.hypot(streamed, busy) + 0.03)
+
+
+def test_the_fullest_rank() -> None:
+    assert KERNEL.hot(32, 8, 8) == pytest.approx(2.0)  # 32 ** 0.2
+    evened = replace(KERNEL, evening=0.5)
+    assert evened.hot(32, 16, 8) == pytest.approx(1.25)
+    assert KERNEL.hot(1, 256, 8) == 1
+    # a rank with one expert gets one of a token's 8 copies at most: never more than 4 of 32 parts
+    assert replace(KERNEL, skew=0.9).hot(32, 1, 8) == pytest.approx(4.0)
+
+
+def test_latent_attention_by_hand() -> None:
+    kernel = LatentKernel(0.02, 0.5, 0.8, 0.01, 0.25, 0.4)
+    decode = latent_decode(16, 512, 64, 64 * 5000.0, 1.0, 576, kernel)
+    streamed, busy = 64 * 5000 * 576 / (3350e6 * 0.5), 2 * 16 * 1088 * 64 * 5000 / (989e9 * 0.8)
+    assert ms(decode) == pytest.approx(np.hypot(streamed, busy) + 0.02 + 0.5 * (0.002 + 2 * 0.003), rel=2e-3)
+    assert ms(latent_decode(16, 512, 64, 0.0, 1.0, 576, kernel), ALONE) == 0, "no decode, no kernel"
+    prompt = latent_prefill(16, 192, 128, 4096**2 / 2, 4096.0, 4096.0, kernel)
+    streamed, busy = 16 * 320 * 2 * 8192 / (3350e6 * 0.25), 2 * 16 * 320 * 4096**2 / 2 / (989e9 * 0.4)
+    assert ms(prompt, ALONE) == pytest.approx(np.hypot(streamed, busy) + 0.01, rel=2e-3)
+
+
+def test_a_ramp_by_hand() -> None:
+    # t at full speed takes t + 2 sqrt(ramp t)
+    t = 1e9 * 7 / 8 / 450e6
+    assert ms(gather(8, 8, 1e9), Constants(ramp_ms=0.04)) == pytest.approx(t + 2 * np.sqrt(0.04 * t))
 
 
 def test_collectives_by_hand() -> None:
@@ -93,7 +146,7 @@ def test_an_mla_decode_step_by_hand() -> None:
     """Absorbed: 576 values a token are read once for all heads, 2 x 128 x (512 + 64 + 512) operations a token."""
     engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, basis="ideal")
     work = layers_work(engine, decoding(64, 5000))
-    core = next(one for _, one in work if one.kind == "decode_attention")
+    core = next(one for _, one in work if one.kind == "latent_decode")
     assert float(np.sum(core.moved)) == 64 * 5000 * 576
     assert float(np.sum(core.flops)) == pytest.approx(2 * 16 * 1088 * 64 * 5000)
     # the up-projection is multiplied into queries and outputs: as many operations as projecting one token up
@@ -103,8 +156,15 @@ def test_an_mla_decode_step_by_hand() -> None:
 
 def test_a_prompt_of_mla_is_projected_up() -> None:
     engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, basis="ideal")
-    core = next(one for _, one in layers_work(engine, prompting(4096)) if one.kind == "prefill_attention")
+    core = next(one for _, one in layers_work(engine, prompting(4096)) if one.kind == "latent_prefill")
     assert float(np.sum(core.flops)) == pytest.approx(2 * 16 * (192 + 128) * 4096**2 / 2)
+
+
+def every_layer(engine: Engine, step: Step) -> list[tuple[float, Operator]]:
+    work = work_of(engine, step)
+    times = engine.model.moe_layers
+    experts = [*work.experts.routed, *work.experts.shared] if work.experts else []
+    return [*work.layers, *((times * each, one) for each, one in experts)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +173,7 @@ def test_a_prompt_of_mla_is_projected_up() -> None:
 def test_operations_of_a_decode_step_are_two_per_active_parameter(name: str) -> None:
     shape = MODELS[name]
     engine = Engine(shape, GPUS["h200_sxm"], BF16, Partition(), 8, basis="ideal")
-    work = layers_work(engine, decoding(1, 0.0))
+    work = every_layer(engine, decoding(1, 0.0))
     flops = sum(times * float(np.sum(one.flops)) for times, one in work)
     assert flops == pytest.approx(2 * (shape.active_parameters - shape.head_parameters), rel=1e-9)
 
@@ -125,7 +185,7 @@ def test_operations_of_other_kinds_of_layers_are_two_per_active_parameter(name: 
     """Within a percent: gates of few values and convolutions are left out."""
     shape = MODELS[name]
     engine = Engine(shape, GPUS["b300_sxm"], BF16, Partition(), 8, basis="ideal")
-    work = [(times, one) for times, one in layers_work(engine, decoding(1, 0.0)) if "attention" not in one.kind]
+    work = [(times, one) for times, one in every_layer(engine, decoding(1, 0.0)) if "attention" not in one.kind]
     flops = sum(times * float(np.sum(one.flops)) for times, one in work)
     assert flops == pytest.approx(2 * (shape.active_parameters - shape.head_parameters), rel=0.01)
 
@@ -141,7 +201,9 @@ def test_layers_that_reach_back_so_far_only() -> None:
 def test_sparse_attention_reads_what_the_indexer_picks_and_scores_all() -> None:
     shape = MODELS["zai-org/GLM-5"]
     engine = Engine(shape, GPUS["b200_sxm"], FP8, Partition(), 8, basis="ideal")
-    cores = [one for _, one in layers_work(engine, decoding(3, 50000)) if one.kind == "decode_attention"]
+    cores = [
+        one for _, one in layers_work(engine, decoding(3, 50000)) if one.kind in ("latent_decode", "decode_attention")
+    ]
     assert [float(np.sum(one.moved)) for one in cores] == [3 * 2048 * 576, 3 * 50000 * 128]
     assert float(np.sum(cores[1].flops)) == 2 * 32 * 128 * 3 * 50000
 
@@ -163,12 +225,18 @@ def test_every_model_of_the_catalogue_is_priced(name: str) -> None:
             assert 0 < float(time.layer[0]) * shape.layers < float(time.total[0])
 
 
-def test_steps_priced_together_cost_what_they_cost_alone() -> None:
-    engine = Engine(DEEPSEEK, H100, FP8, Partition(attention_dp=8, moe_ep=8), 8, "sglang")
-    steps = [decoding(7, 900.0, 3.0), prompting(512), decoding(1, 3.0)]
-    for step, together in zip(steps, step_times(engine, steps), strict=True):
-        alone = step_time(engine, step)
-        assert together.total.tolist() == alone.total.tolist() and together.layer.tolist() == alone.layer.tolist()
+def test_shared_experts_run_beside_routed_ones_in_decode_steps() -> None:
+    engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, "trtllm", "operators")
+    work = expert_work(engine, np.array([64.0, 64.0]), np.array([0.0, 32.0]))
+    routed = price(H100, engine.constants, work.routed) + engine.constants.routing_ms
+    shared = price(H100, engine.constants, work.shared)
+    decode, mixed = np.asarray(experts_ms(engine, work)).tolist()
+    assert decode == pytest.approx(max(float(routed[0]), float(shared[0])))
+    assert mixed == pytest.approx(float(routed[0]) + float(shared[0]))
+    plain = replace(engine, basis="ideal")
+    assert not plain.overlaps
+    deep = replace(engine, serving="sglang", partition=Partition(attention_dp=8, moe_ep=8))
+    assert not deep.overlaps and replace(deep, basis="served").overlaps
 
 
 def collectives(domain: int, group: int, size: float) -> list[Operator]:
