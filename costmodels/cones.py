@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodels.onesided import Floats, Integers
+from costmodels.onesided import Flat, Floats, Integers
 
 CONNECT, RESTART = 0, 1
 """The two passes; they run side by side."""
@@ -19,23 +19,14 @@ CONNECT, RESTART = 0, 1
 @dataclass(frozen=True)
 class Corridor:
     """
-    The samples of curves that are fitted together, longest first, and how far a fit may be from them.
+    How far a fit may be from its samples.
 
     Parameters
     ----------
-    lengths
-        Samples of each curve, falling, shape (curves,).
-    batch
-        Batches, shape (samples, curves); what is beyond a curve's length is not looked at.
-    value
-        Samples, shape (samples, series, curves).
     low, high, start
         Factors on a sample of each series: lowest and highest value of the fit, and where it starts; shape (series, 1).
     """
 
-    lengths: Integers
-    batch: Floats
-    value: Floats
     low: Floats
     high: Floats
     start: Floats
@@ -64,11 +55,14 @@ class Knots:
 class _Pass:
     """The cones of both passes over all curves; arrays of shape (series, 2, curves) or (2, curves)."""
 
-    def __init__(self, corridor: Corridor) -> None:
+    def __init__(self, flat: Flat, corridor: Corridor) -> None:
         self._corridor = corridor
-        series, curves = corridor.value.shape[1:]
-        self.start = np.repeat((corridor.value[0] * corridor.start)[:, None, :], 2, axis=1)
-        self.origin = np.repeat(corridor.batch[:1], 2, axis=0)
+        side_by_side = flat.first + np.minimum(np.arange(flat.lengths.max())[:, None], flat.lengths - 1)
+        self._batch, self._value = flat.batch[side_by_side], flat.series[:, side_by_side].transpose(1, 0, 2).copy()
+        self._low, self._high = self._value * corridor.low, self._value * corridor.high
+        series, curves = self._value.shape[1:]
+        self.start = np.repeat((self._value[0] * corridor.start)[:, None, :], 2, axis=1)
+        self.origin = np.repeat(self._batch[:1], 2, axis=0)
         self.floor = np.full((series, 2, curves), -np.inf)
         self.roof = np.full((series, 2, curves), np.inf)
         self._set: list[tuple[Integers, Integers, int, Floats]] = []
@@ -82,10 +76,10 @@ class _Pass:
 
     def close(self, lane: Integers, curve: Integers, sample: int) -> Floats:
         """Ends running segments at a sample, as near to the starting factor as the cone allows; the values there."""
-        run = self._corridor.batch[sample, curve] - self.origin[lane, curve]
+        run = self._batch[sample, curve] - self.origin[lane, curve]
         start, alone = self.start[:, lane, curve], run == 0
         run[alone] = 1.0
-        wish = self._corridor.value[sample][:, curve] * self._corridor.start
+        wish = self._value[sample][:, curve] * self._corridor.start
         slope = np.clip((wish - start) / run, self.floor[:, lane, curve], self.roof[:, lane, curve])
         end: Floats = np.where(alone, start, start + slope * run)
         self.put(lane[~alone], curve[~alone], sample, end[:, ~alone])
@@ -98,10 +92,9 @@ class _Pass:
 
     def advance(self, sample: int, now: int) -> None:
         """Narrows the cones of the first ``now`` curves by a sample; where one empties, a segment ends."""
-        corridor = self._corridor
-        value = corridor.value[sample, :, :now]
-        low, high = value * corridor.low, value * corridor.high
-        start, run = self.start[:, :, :now], corridor.batch[sample, :now] - self.origin[:, :now]
+        value = self._value[sample, :, :now]
+        low, high = self._low[sample, :, :now], self._high[sample, :, :now]
+        start, run = self.start[:, :, :now], self._batch[sample, :now] - self.origin[:, :now]
         floor = np.maximum(self.floor[:, :, :now], (low[:, None] - start) / run)
         roof = np.minimum(self.roof[:, :, :now], (high[:, None] - start) / run)
         lane, curve = np.nonzero((floor > roof).any(axis=0))
@@ -109,13 +102,13 @@ class _Pass:
             end = self.close(lane, curve, sample - 1)
             first = int(np.searchsorted(lane, RESTART))
             on = curve[:first]
-            self.start[:, CONNECT, on], self.origin[CONNECT, on] = end[:, :first], corridor.batch[sample - 1, on]
-            step = corridor.batch[sample, on] - self.origin[CONNECT, on]
+            self.start[:, CONNECT, on], self.origin[CONNECT, on] = end[:, :first], self._batch[sample - 1, on]
+            step = self._batch[sample, on] - self.origin[CONNECT, on]
             floor[:, CONNECT, on] = (low[:, on] - end[:, :first]) / step
             roof[:, CONNECT, on] = (high[:, on] - end[:, :first]) / step
             anew = curve[first:]
-            fresh = value[:, anew] * corridor.start
-            self.start[:, RESTART, anew], self.origin[RESTART, anew] = fresh, corridor.batch[sample, anew]
+            fresh = value[:, anew] * self._corridor.start
+            self.start[:, RESTART, anew], self.origin[RESTART, anew] = fresh, self._batch[sample, anew]
             floor[:, RESTART, anew], roof[:, RESTART, anew] = -np.inf, np.inf
             self.put(lane[first:], anew, sample, fresh)
         self.floor[:, :, :now], self.roof[:, :, :now] = floor, roof
@@ -133,11 +126,11 @@ class _Pass:
         return Knots(counts.min(axis=0), sample[kept], value[:, kept])
 
 
-def best_knots(corridor: Corridor) -> Knots:
-    """The breakpoints of both passes, for each curve of the pass that set fewer."""
-    longest = len(corridor.batch)
-    alive = np.searchsorted(-corridor.lengths, -np.arange(longest), side="left").tolist()  # curves of over k samples
-    cones = _Pass(corridor)
+def best_knots(flat: Flat, corridor: Corridor) -> Knots:
+    """The breakpoints of both passes, for each curve of the pass that set fewer; curves come longest first."""
+    longest = int(flat.lengths[0])
+    alive = np.searchsorted(-flat.lengths, -np.arange(longest), side="left").tolist()  # curves of over k samples
+    cones = _Pass(flat, corridor)
     for sample in range(1, longest):
         if alive[sample] < alive[sample - 1]:
             cones.close_all(alive[sample], alive[sample - 1], sample - 1)

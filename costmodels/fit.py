@@ -8,18 +8,22 @@ sample, one that must never be over (rate) in ``(1 - e) R <= f <= R``. All serie
 Method: a cone of slopes is kept from a fixed starting value and narrowed sample by sample; where it empties, a segment
 ends. Two passes differ in what comes next: *restart* puts a breakpoint on each of the last sample passed and the next
 one, with a fresh starting value; *connect* goes on from the breakpoint just set. The one with fewer breakpoints stays.
+The passes look at the first 64 samples and then at every 3 %, with a part of the tolerance kept free for the samples
+between; every fit is checked at all samples, and where that fails the passes look at all of them.
 
 Proved:
 
-1. Exactly one-sided at every sample: checked in integer arithmetic on the rounded values, else ``ArithmeticError``.
-2. The error at every sample is at most the returned one, and that is at most the tolerance.
+1. One-sided at every sample: checked on the rounded values, in floats with more to spare than floats can be off
+   (:mod:`costmodels.onesided`), of series that span much in fractions; else ``ArithmeticError``.
+2. The error at every sample is at most the returned one, and that is at most the tolerance e; checked likewise.
 3. At most ``2 m`` breakpoints, m being the fewest straight lines (not even connected) that cover the samples within
-   the tolerance t, ``(1 + t)^2 = 1 + e`` (t is about e/2; of e, 10^-6 is kept for rounding). *Restart* starts a line
-   at ``(1 + t) S``. Any line within t over samples a..z, scaled to pass through that value at a, is scaled by a factor
-   in [1, 1 + t], hence stays within e: so the cone from a reaches z as well, and from a later a it reaches no less. By
+   the tolerance t, ``(1 + t)^2 = (1 + 0.9 e) / (1 + 0.05 e)`` (t is about 0.42 e; 10^-6 is kept for rounding). Lines
+   that cover all samples cover those looked at. *Restart* starts a line at the geometric mean of ``(1 + 0.05 e) S``
+   and ``(1 + 0.9 e) S``, the corridor that it keeps. Any line within t over samples a..z, scaled to pass through that
+   value at a, stays in the corridor: so the cone from a reaches z as well, and from a later a it reaches no less. By
    induction the pass is never behind the best cover, and pays two breakpoints a line. A rate is the mirror image with
-   ``(1 - t)^2 = 1 - e``. Every fit of two samples or more within t has at least ``m + 1`` breakpoints, wherever they
-   are; whether fewer than ours would do within e itself is not known.
+   ``(1 - t)^2 = (1 - 0.9 e) / (1 - 0.05 e)``. Every fit of two samples or more within e has at least ``m' + 1``
+   breakpoints, m' being the fewest lines within e; whether fewer than ours would do is not known.
 """
 
 from __future__ import annotations
@@ -27,23 +31,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
 
 import numpy as np
 
 from costmodels.cones import Corridor, best_knots
-from costmodels.onesided import Flat, Floats, Integers, one_sided, weights
+from costmodels.decimals import Decimals
+from costmodels.onesided import Flat, Floats, Integers, errors, rounded, segments
 
 TOLERANCE = Fraction(1, 100)
 """Default largest relative error."""
 MOST_SPAN = 1e8
 """Largest ratio of values in a series: beyond it floats lose the digits that the tolerance is about."""
 _MARGIN = 4e-7
-"""
-Relative part of the corridor kept free for rounding: a unit of the integer check is 10^-7 of a sample at most, and nine
-digits are 10^-8 of the fit at every sample.
-"""
+"""Relative part of the corridor kept free for rounding: nine digits are 10^-8 of the fit at every sample."""
 
+SPARSE = 32
+"""Breakpoints are looked for at all of the first samples, twice as many, and then a part of 1 in so many further on."""
+SPARED = (0.05, 0.1)
+"""Parts of the tolerance that are kept free for the samples between those: near the samples, and far from them."""
 _BATCHES = "batches must increase strictly, at most 2^21, and there must be one"
 _VALUES = "every series needs one positive finite value per batch"
 
@@ -84,8 +89,8 @@ class Fit:
     """
 
     batch: tuple[int, ...]
-    never_under: tuple[tuple[Fraction, ...], ...]
-    never_over: tuple[tuple[Fraction, ...], ...]
+    never_under: tuple[Decimals, ...]
+    never_over: tuple[Decimals, ...]
     error: Fraction
 
 
@@ -126,25 +131,63 @@ def fit_many(many: Sequence[Samples], tolerance: Fraction = TOLERANCE) -> list[F
 
 
 def _fit_alike(many: list[Samples], under: int, tolerance: Fraction) -> list[Fit]:
-    """Fits curves with the same numbers of series, sorted by falling length."""
+    """Fits curves with the same numbers of series: to some of the samples, and where that does not hold, to all."""
     flat = _flat(many)
-    knots = best_knots(_corridor(many, under, float(tolerance)))
-    shares = weights(flat, knots.counts, knots.sample)
-    worst = np.zeros(len(many))
-    columns: list[list[Fraction]] = []
+    found = _fitted(flat, *_thinned(flat), under, tolerance, SPARED)
+    again = [index for index, one in enumerate(found) if one is None]
+    if again:
+        flat = _flat([many[index] for index in again])
+        dense = _fitted(flat, np.arange(flat.count), flat.lengths, under, tolerance, (0.0, 0.0))
+        for index, one in zip(again, dense, strict=True):
+            found[index] = one
+    if None in found:
+        batch = many[found.index(None)].batch
+        raise ArithmeticError(f"no fit to batches {batch[0]} to {batch[-1]} is on its side within the tolerance")
+    return [one for one in found if one is not None]
+
+
+def _thinned(flat: Flat) -> tuple[Integers, Integers]:
+    """Samples to look for breakpoints at, the first and the last of each curve among them; and how many of each."""
+    grid = [0]
+    while grid[-1] < flat.lengths.max():
+        grid.append(grid[-1] + max(1, grid[-1] // SPARSE))
+    places = np.array(grid)
+    counts = np.searchsorted(places, flat.lengths - 1) + 1
+    ends = np.cumsum(counts)
+    kept = places[np.arange(ends[-1]) - np.repeat(ends - counts, counts)] + np.repeat(flat.first, counts)
+    kept[ends - 1] = flat.first + flat.lengths - 1
+    return kept, counts
+
+
+def _fitted(
+    flat: Flat, kept: Integers, counts: Integers, under: int, tolerance: Fraction, spared: tuple[float, float]
+) -> list[Fit | None]:
+    """
+    Fits with breakpoints among the kept samples, ``counts`` of each curve; checked at all samples.
+
+    None where a fit is on the wrong side of a sample, or not within the tolerance.
+    """
+    thin = Flat(counts, np.cumsum(counts) - counts, flat.batch[kept], flat.series[:, kept])
+    knots = best_knots(thin, _corridor(len(flat.series), under, float(tolerance), spared))
+    of = segments(flat, knots.counts, kept[np.repeat(thin.first, knots.counts) + knots.sample])
+    worst, right = np.zeros(len(counts)), np.ones(len(counts), dtype=bool)
+    columns: list[list[Decimals]] = []
     for row in range(len(flat.series)):
-        numbers, errors = one_sided(flat, row, shares, knots.value[row], row < under)
-        worst = np.maximum(worst, errors)
-        columns.append(numbers)
-    batch = flat.batch[shares.knot].tolist()
-    fits, first = [], 0
-    for count, most in zip(knots.counts.tolist(), worst.tolist(), strict=True):
-        part = slice(first, first := first + count)
-        error = Fraction(-(-(ceil(most * 1e12) + 1) // 1000), 10**9)
-        if error > tolerance:
-            raise ArithmeticError(f"fit error {float(error)} is above the tolerance {float(tolerance)}")
-        series = tuple(tuple(column[part]) for column in columns)
-        fits.append(Fit(tuple(batch[part]), series[:under], series[under:], error))
+        values = rounded(knots.value[row], of, row < under)
+        error, sure = errors(flat, row, of, values, row < under)
+        worst, right = np.maximum(worst, error), right & sure
+        columns.append(values.decimals(of.counts))
+    # errors are off by less than 10^-11, so that is added before rounding up
+    parts = np.ceil((worst + 1e-11) * 1e9).astype(np.int64)
+    right &= parts <= int(tolerance * 10**9)
+    batch = flat.batch[of.knot].astype(np.int64).tolist()
+    fits: list[Fit | None] = []
+    for curve, (first, count, part) in enumerate(
+        zip(of.first.tolist(), of.counts.tolist(), parts.tolist(), strict=True)
+    ):
+        series = tuple(column[curve] for column in columns)
+        one = Fit(tuple(batch[first : first + count]), series[:under], series[under:], Fraction(part, 10**9))
+        fits.append(one if right[curve] else None)
     return fits
 
 
@@ -154,42 +197,29 @@ def _flat(many: list[Samples]) -> Flat:
     if lengths.min() == 0:
         raise ValueError(_BATCHES)
     first = np.cumsum(lengths) - lengths
-    batch = np.concatenate([samples.batch for samples in many])
+    batch = np.concatenate([samples.batch for samples in many]).astype(np.float64)
     rises = np.diff(batch) > 0
     rises[first[1:] - 1] = True
-    if not bool(rises.all()) or int(batch.max()) > 2**21:
+    if not bool(rises.all()) or batch.max() > 2**21:
         raise ValueError(_BATCHES)
-    series = []
-    for row in range(len(many[0].never_under) + len(many[0].never_over)):
-        parts = [(*samples.never_under, *samples.never_over)[row] for samples in many]
-        value = np.concatenate(parts)
-        if any(len(part) != len(samples.batch) for part, samples in zip(parts, many, strict=True)):
-            raise ValueError(_VALUES)
-        if not bool(np.all(np.isfinite(value) & (value > 0))):
-            raise ValueError(_VALUES)
-        series.append(value)
+    each = [(*samples.never_under, *samples.never_over) for samples in many]
+    if any(len(one) != length for row, length in zip(each, lengths.tolist(), strict=True) for one in row):
+        raise ValueError(_VALUES)
+    series = np.empty((len(each[0]), len(batch)))
+    for row, values in enumerate(zip(*each, strict=True)):
+        np.concatenate(values, out=series[row])
+    if not (series.min() > 0 and np.isfinite(series.max())):
+        raise ValueError(_VALUES)
     flat = Flat(lengths, first, batch, series)
-    for row in range(len(series)):
-        if bool((flat.highest(row) > MOST_SPAN * flat.lowest(row)).any()):
-            raise ValueError(f"a series spans more than {MOST_SPAN:g} between its smallest and largest value")
+    if bool((flat.spans > MOST_SPAN).any()):
+        raise ValueError(f"a series spans more than {MOST_SPAN:g} between its smallest and largest value")
     return flat
 
 
-def _corridor(many: list[Samples], under: int, tolerance: float) -> Corridor:
-    """The samples side by side, and the factors of each series."""
-    lengths = np.array([len(samples.batch) for samples in many])
-    count, longest = len(many), int(lengths[0])
-    series = len(many[0].never_under) + len(many[0].never_over)
-    batch = np.ones((longest, count))
-    value = np.ones((longest, series, count))
-    for column, samples in enumerate(many):
-        batch[: lengths[column], column] = samples.batch
-        for row, one in enumerate((*samples.never_under, *samples.never_over)):
-            value[: lengths[column], row, column] = one
+def _corridor(series: int, under: int, tolerance: float, spared: tuple[float, float]) -> Corridor:
+    """The factors of each series; parts of the tolerance may be kept free near the samples and far from them."""
     is_under = np.arange(series)[:, None] < under
-    return Corridor(
-        lengths, batch, value,
-        low=np.where(is_under, 1 + _MARGIN, (1 - tolerance) * (1 + _MARGIN)),
-        high=np.where(is_under, (1 + tolerance) * (1 - _MARGIN), 1 - _MARGIN),
-        start=np.where(is_under, (1 + tolerance) ** 0.5, (1 - tolerance) ** 0.5),
-    )  # fmt: skip
+    near, far = tolerance * spared[0] + _MARGIN, tolerance * (1 - spared[1])
+    low = np.where(is_under, 1 + near, (1 - far) * (1 + _MARGIN))
+    high = np.where(is_under, (1 + far) * (1 - _MARGIN), 1 - near)
+    return Corridor(low, high, np.sqrt(low * high))

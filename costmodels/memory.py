@@ -16,6 +16,7 @@ RUNTIME_RESERVE_GIB = Fraction(4)
 """Kept free on every GPU, in GiB: CUDA context and graphs, communication buffers, fragmentation, and the part of the
 data-sheet memory that the driver keeps (at most 1.5 GiB). The built-in tables of an 8B model on one H100 show 3.5 GiB
 beside weights and KV cache."""
+_RESERVE_BYTES = int(RUNTIME_RESERVE_GIB * GIB)
 ACTIVATION_BYTES = 2
 """Activations are bfloat16."""
 LIVE_HIDDEN = 6
@@ -46,7 +47,7 @@ class Footprint:
 
     def largest_batch(self, memory_gib: Fraction) -> int:
         """The largest batch per attention rank that fits in the given GiB per GPU, exactly; 0 where none does."""
-        free = int(memory_gib * GIB) - self.fixed_bytes
+        free = memory_gib.numerator * GIB // memory_gib.denominator - self.fixed_bytes
         return max(0, free // self.sequence_bytes)
 
 
@@ -179,7 +180,7 @@ def footprint(
     """
     per_token = activation_bytes_per_token(model, partition)
     logits = 4 * -(-model.vocab // partition.tp)
-    fixed = weight_bytes(model, formats, partition) + int(RUNTIME_RESERVE_GIB * GIB) + chunk_tokens * per_token
+    fixed = weight_bytes(model, formats, partition) + _RESERVE_BYTES + chunk_tokens * per_token
     kv_cache = kv_bytes_per_sequence(model, formats, partition, reserved)
     if drafting and model.mtp_layers:
         longer, stage = replace(model, layers=model.layers + model.mtp_layers), replace(partition, pp=1)

@@ -1,26 +1,35 @@
-"""Exact one-sidedness: values as decimals of nine digits, interpolation and comparison in integers."""
+"""Values as decimals of nine digits, and the check that a fit is on its side of every sample."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor, log10
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from costmodels.decimals import Decimals
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 DIGITS = 9
 """Significant digits of a breakpoint's value."""
-_SCALE_DIGITS = 12
-"""Samples are compared as integers below ten to this power."""
 WIDEST = 1e4
-"""Largest ratio within a series that integers of that size serve."""
-_POWERS = 10 ** np.arange(_SCALE_DIGITS + 1, dtype=np.int64)
+"""Largest ratio within a series that is checked in floats."""
+_SURE = 1e-9
+"""
+In floats a fit must be this part of a sample on its side. The float of a fit over a sample is off by less than
+``3 u (1.5 WIDEST) + 5 u``, u = 2^-53: three roundings of a difference of breakpoints (which are at most 1.5 times the
+largest sample), and those of its sum, of the breakpoints and of the quotient. That is below 10^-11.
+"""
 _BLOCK = 2**14
 """Samples looked at together: few enough to stay in the cache of a core."""
+POWERS = 10 ** np.arange(19, dtype=np.int64)
+"""Powers of ten that 64 bits hold."""
+_TENS = [10**places for places in range(400)]
 
 
 @dataclass(frozen=True)
@@ -33,29 +42,32 @@ class Flat:
     lengths, first
         Samples of each curve, and the place of its first.
     batch
-        Batches.
+        Batches, whole numbers, shape (samples,).
     series
-        Values, each of the shape of ``batch``.
+        Values, shape (series, samples).
     """
 
     lengths: Integers
     first: Integers
-    batch: Integers
-    series: list[Floats]
+    batch: Floats
+    series: Floats
 
-    def highest(self, row: int) -> Floats:
-        """Largest sample of each curve."""
-        return np.asarray(np.maximum.reduceat(self.series[row], self.first))
+    @property
+    def count(self) -> int:
+        """Samples of all curves."""
+        return len(self.batch)
 
-    def lowest(self, row: int) -> Floats:
-        """Smallest sample of each curve."""
-        return np.asarray(np.minimum.reduceat(self.series[row], self.first))
+    @cached_property
+    def spans(self) -> Floats:
+        """Largest over smallest sample of each series of each curve, shape (series, curves)."""
+        highest = np.maximum.reduceat(self.series, self.first, axis=1)
+        return np.asarray(highest / np.minimum.reduceat(self.series, self.first, axis=1))
 
 
 @dataclass(frozen=True)
-class Shares:
+class Segments:
     """
-    How samples lie between breakpoints.
+    Segments between the breakpoints of many curves; the last breakpoint of a curve is a segment of its own.
 
     Parameters
     ----------
@@ -63,150 +75,154 @@ class Shares:
         Breakpoints of each curve, and the number of its first.
     knot
         The sample that each breakpoint is at.
-    left, right
-        The breakpoints on both sides of each sample.
-    left_weight, right_weight
-        Their integer weights.
+    samples
+        Samples of each segment, from its breakpoint to before the next one.
+    width
+        Batches from each breakpoint to the next one; 1 at the last.
+    last
+        The last breakpoint of each curve.
     """
 
     counts: Integers
     first: Integers
     knot: Integers
-    left: Integers
-    right: Integers
-    left_weight: Integers
-    right_weight: Integers
+    samples: Integers
+    width: Floats
+    last: Integers
 
 
-def weights(flat: Flat, counts: Integers, sample: Integers) -> Shares:
+def segments(flat: Flat, counts: Integers, knot: Integers) -> Segments:
     """
-    Places samples between breakpoints.
+    The segments of fits.
 
     Parameters
     ----------
     flat
         The samples.
-    counts, sample
-        Breakpoints of each curve, and which of its samples they are; the first and the last sample are among them.
+    counts, knot
+        Breakpoints of each curve, and which of all samples they are; first and last sample of a curve are among them.
     """
-    first = np.cumsum(counts) - counts
-    knot = sample + np.repeat(flat.first, counts)
-    right = np.repeat(np.arange(len(knot)), np.diff(knot, prepend=-1))
-    several = counts > 1
-    right[flat.first[several]] += 1
-    left = right - 1
-    alone = flat.first[~several]
-    left[alone] = right[alone]
-    share = flat.batch - flat.batch[knot[left]]
-    rest = flat.batch[knot[right]] - flat.batch
-    rest[alone] = 1
-    return Shares(counts, first, knot, left, right, rest, share)
+    ends = np.cumsum(counts)
+    width = np.diff(flat.batch[knot], append=0.0)
+    width[ends - 1] = 1.0
+    return Segments(counts, ends - counts, knot, np.diff(knot, append=flat.count), width, ends - 1)
 
 
-def one_sided(flat: Flat, row: int, shares: Shares, values: Floats, is_under: bool) -> tuple[list[Fraction], Floats]:
+@dataclass(frozen=True)
+class Rounded:
     """
-    Rounds breakpoint values outwards to nine digits; checks in integers that fits are on their side of every sample.
+    Breakpoint values of nine digits.
 
-    A sample is a float64. Times a power of ten (below 10^12, so off by less than 10^-3) and moved outwards by 10^-3
-    and to the next integer, it bounds the exact value. Products stay below 2^63: 10^12 x 2^21 x 2. The largest value is
-    10^11 at least, so in a series of at most ``WIDEST`` a unit is 10^-7 of a sample or less. Series that span more are
-    checked in fractions: slower.
+    Parameters
+    ----------
+    number
+        Values times ten to the power of ``places``.
+    places
+        Of each curve: decimal places, below 0 where only tens, hundreds, ... are left.
+    """
+
+    number: Integers
+    places: Integers
+
+    def decimals(self, counts: Integers) -> list[Decimals]:
+        """The values of each curve, exactly."""
+        numbers, found, first = self.number.tolist(), [], 0
+        for count, places in zip(counts.tolist(), self.places.tolist(), strict=True):
+            part = numbers[first : first + count]
+            first += count
+            found.append(Decimals(part, _TENS[places]) if places >= 0 else Decimals([n * 10**-places for n in part], 1))
+        return found
+
+
+def rounded(values: Floats, of: Segments, is_under: bool) -> Rounded:
+    """
+    Rounds breakpoint values outwards to nine digits.
+
+    Numbers stay below 2^63: of nine digits, and in a series that spans 10^8 at most.
+
+    Parameters
+    ----------
+    values
+        Values at the breakpoints, positive.
+    of
+        The breakpoints.
+    is_under
+        True: upwards, the fits must not be under a sample; False: downwards.
+    """
+    places = DIGITS - 1 - np.floor(np.log10(values)).astype(np.int64)
+    scaled = values * 10.0 ** np.maximum(0, places) / 10.0 ** np.maximum(0, -places)
+    digits = (np.ceil(scaled) if is_under else np.floor(scaled)).astype(np.int64)
+    common = np.maximum.reduceat(places, of.first)
+    return Rounded(digits * POWERS[np.repeat(common, of.counts) - places], common)
+
+
+def errors(flat: Flat, row: int, of: Segments, fit: Rounded, is_under: bool) -> tuple[Floats, Flags]:
+    """
+    Checks that fits are on their side of every sample.
+
+    Series that span more than ``WIDEST`` are checked in fractions: slower.
 
     Parameters
     ----------
     flat, row
         The samples, and which of their series.
-    shares
-        Of :func:`weights`.
-    values
-        Values at the breakpoints.
+    of, fit
+        Breakpoints, and the values there.
     is_under
         True: the fits must not be under a sample; False: not over one.
 
     Returns
     -------
     tuple
-        The rounded values, and the largest relative error of each curve.
-
-    Raises
-    ------
-    ArithmeticError
-        When one is on the wrong side.
+        Of each curve the largest relative error, off by less than 10^-11; and whether it is on its side for sure.
     """
-    highest = flat.highest(row)
-    wide = highest > WIDEST * flat.lowest(row)
-    tops = np.maximum(highest, np.maximum.reduceat(values, shares.first)).tolist()
-    exponents = [_SCALE_DIGITS - 1 - floor(log10(top)) for top in tops]
-    up = np.array([10.0 ** max(0, exponent) for exponent in exponents])
-    down = np.array([10.0 ** max(0, -exponent) for exponent in exponents])
-    ends = values * np.repeat(up, shares.counts) / np.repeat(down, shares.counts)
-    unit = _POWERS[np.maximum(0, np.floor(np.log10(ends)).astype(np.int64) + 1 - DIGITS)]
-    numbers = (np.ceil(ends / unit) if is_under else np.floor(ends / unit)).astype(np.int64) * unit
-    worst = np.empty(len(flat.lengths))
-    for curves, samples in _blocks(flat):
-        lengths = flat.lengths[curves]
-        scaled = flat.series[row][samples] * np.repeat(up[curves], lengths) / np.repeat(down[curves], lengths)
-        weighted, width = _weighted(shares, samples, numbers)
-        bound = (np.floor(scaled + 1e-3) + 1 if is_under else np.ceil(scaled - 1e-3) - 1).astype(np.int64) * width
-        wrong = weighted < bound if is_under else weighted > bound
-        if bool(wrong.any()) and bool((wrong := wrong & ~np.repeat(wide[curves], lengths)).any()):
-            raise _wrong_side(int(flat.batch[samples][wrong.argmax()]))
-        ratio = weighted / (width * scaled)
-        begins = flat.first[curves] - samples.start
-        worst[curves] = np.maximum.reduceat(ratio, begins) - 1 if is_under else 1 - np.minimum.reduceat(ratio, begins)
-    bottoms = np.repeat(np.arange(len(exponents)), shares.counts).tolist()
-    scales = [(10 ** max(0, -exponent), 10 ** max(0, exponent)) for exponent in exponents]
-    rounded = [
-        Fraction(number * scales[curve][0], scales[curve][1])
-        for number, curve in zip(numbers.tolist(), bottoms, strict=True)
-    ]
+    places = np.repeat(fit.places, of.counts)
+    value = fit.number / 10.0 ** np.maximum(0, places) * 10.0 ** np.maximum(0, -places)
+    slope = np.diff(value, append=0.0) / of.width
+    slope[of.last] = 0.0
+    least, most = np.empty(len(flat.lengths)), np.empty(len(flat.lengths))
+    for curves in _blocks(flat):
+        knots = slice(int(of.first[curves.start]), int(of.last[curves.stop - 1]) + 1)
+        begin, many = int(of.knot[knots.start]), of.samples[knots]
+        part = slice(begin, begin + int(many.sum()))
+        ratio = flat.batch[part] - np.repeat(flat.batch[of.knot[knots]], many)
+        ratio *= np.repeat(slope[knots], many)
+        ratio += np.repeat(value[knots], many)
+        ratio /= flat.series[row, part]
+        first = flat.first[curves] - begin
+        least[curves], most[curves] = np.minimum.reduceat(ratio, first), np.maximum.reduceat(ratio, first)
+    wide = flat.spans[row] > WIDEST
+    sure = least >= 1 + _SURE if is_under else most <= 1 - _SURE
+    worst = most - 1 if is_under else 1 - least
+    exact = fit.decimals(of.counts) if wide.any() else []
     for curve in np.flatnonzero(wide).tolist():
-        worst[curve] = _in_fractions(flat, row, shares, values, is_under, curve, rounded)
-    return rounded, worst
+        least_error, most_error = _in_fractions(flat, row, of, curve, exact[curve], 1 if is_under else -1)
+        sure[curve], worst[curve] = least_error >= 0, float(most_error)
+    return worst, sure
 
 
-def _blocks(flat: Flat) -> list[tuple[slice, slice]]:
-    """Runs of curves with so many samples, and their samples."""
+def _blocks(flat: Flat) -> list[slice]:
+    """Runs of curves with so many samples."""
     found, start = [], 0
     ends = flat.first + flat.lengths
     while start < len(ends):
         stop = max(start + 1, int(np.searchsorted(ends, flat.first[start] + _BLOCK, side="right")))
-        found.append((slice(start, stop), slice(int(flat.first[start]), int(ends[stop - 1]))))
+        found.append(slice(start, stop))
         start = stop
     return found
 
 
-def _weighted(shares: Shares, samples: slice, numbers: Integers) -> tuple[Integers, Integers]:
-    """The fits at the samples, times the width of the segment; and that width."""
-    low, high = shares.left_weight[samples], shares.right_weight[samples]
-    return numbers[shares.left[samples]] * low + numbers[shares.right[samples]] * high, low + high
-
-
 def _in_fractions(
-    flat: Flat, row: int, shares: Shares, values: Floats, is_under: bool, curve: int, rounded: list[Fraction]
-) -> float:
-    """Rounds and checks one curve in fractions, puts its values into ``rounded``; gives its largest error."""
-    knots = slice(int(shares.first[curve]), int(shares.first[curve] + shares.counts[curve]))
-    rounded[knots] = [_nine_digits(value, is_under) for value in values[knots].tolist()]
-    worst = Fraction(0)
-    begin = int(flat.first[curve])
-    for place in range(begin, begin + int(flat.lengths[curve])):
-        low, high = int(shares.left_weight[place]), int(shares.right_weight[place])
-        fitted = (rounded[shares.left[place]] * low + rounded[shares.right[place]] * high) / (low + high)
-        raw = Fraction(float(flat.series[row][place]))
-        error = fitted / raw - 1 if is_under else 1 - fitted / raw
-        if error < 0:
-            raise _wrong_side(int(flat.batch[place]))
-        worst = max(worst, error)
-    return float(worst)
-
-
-def _wrong_side(batch: int) -> ArithmeticError:
-    return ArithmeticError(f"the fit is on the wrong side of the sample at batch {batch}")
-
-
-def _nine_digits(value: float, up: bool) -> Fraction:
-    """The next decimal of nine significant digits at or above (below) a positive float, exactly."""
-    unit = Fraction(10) ** (floor(log10(value)) + 1 - DIGITS)
-    ratio = Fraction(value) / unit
-    return (ceil(ratio) if up else floor(ratio)) * unit
+    flat: Flat, row: int, of: Segments, curve: int, fit: Decimals, sign: int
+) -> tuple[Fraction, Fraction]:
+    """Smallest and largest error of one curve."""
+    knots = slice(int(of.first[curve]), int(of.last[curve]) + 1)
+    found = []
+    ends = zip(of.knot[knots].tolist(), of.samples[knots].tolist(), of.width[knots].tolist(), strict=True)
+    for number, (knot, samples, width) in enumerate(ends):
+        left, right = fit[number], fit[min(number + 1, len(fit) - 1)]
+        for place in range(knot, knot + samples):
+            share = Fraction(int(flat.batch[place] - flat.batch[knot]), int(width))
+            at = left + (right - left) * share
+            found.append(sign * (at / Fraction(float(flat.series[row, place])) - 1))
+    return min(found), max(found)

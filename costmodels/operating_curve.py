@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -73,7 +73,7 @@ class OperatingCurve:
     batch
         Breakpoints, strictly increasing.
     latency_ms, requests_per_s
-        Values at the breakpoints; positive.
+        Values at the breakpoints; positive. Exact: a tuple of Fractions or :class:`costmodels.decimals.Decimals`.
     ttft_ms
         Values at the breakpoints; empty for decode.
     memory_gib
@@ -98,13 +98,13 @@ class OperatingCurve:
     domain_gpus: int
     chunk_tokens: int
     batch: tuple[int, ...]
-    latency_ms: tuple[Fraction, ...]
-    requests_per_s: tuple[Fraction, ...]
-    ttft_ms: tuple[Fraction, ...] = ()
-    memory_gib: tuple[Fraction, ...] = ()
+    latency_ms: Sequence[Fraction]
+    requests_per_s: Sequence[Fraction]
+    ttft_ms: Sequence[Fraction] = ()
+    memory_gib: Sequence[Fraction] = ()
     interpolate: bool = False
     fit_error: Fraction = Fraction(0)
-    itl_ms: tuple[Fraction, ...] = ()
+    itl_ms: Sequence[Fraction] = ()
 
     @property
     def batch_step(self) -> int:
@@ -144,7 +144,7 @@ class OperatingCurve:
             Fraction(batch - self.batch[left], self.batch[right] - self.batch[left]) if left < right else Fraction(0)
         )
 
-        def value(values: tuple[Fraction, ...]) -> Fraction:
+        def value(values: Sequence[Fraction]) -> Fraction:
             return values[left] + (values[right] - values[left]) * share
 
         latency = value(self.latency_ms)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
-from costmodels.layers import Engine, Step
+from costmodels.engine import Engine
+from costmodels.layers import Step
 from costmodels.operating_curve import Role
 from costmodels.operators import Array
 from costmodels.options import EngineOptions
-from costmodels.steps import LONGEST_SHARE, Prompt, chunks_of, last_chunk, mean_chunk, reach, whole_prompt
+from costmodels.steps import (
+    LONGEST_SHARE,
+    Prompt,
+    chunks_of,
+    last_chunk,
+    mean_chunk,
+    reach,
+    reserved_tokens,
+    whole_prompt,
+)
 from costmodels.traffic import Traffic
 
 
@@ -61,6 +71,11 @@ class Demand:
     def prompts(self) -> int:
         """Prompts that fit into one step."""
         return max(1, int(self.chunk_tokens // self.computed)) if self.chunk_tokens else 1
+
+    @cached_property
+    def reserved(self) -> int:
+        """KV cache kept free per sequence, in tokens."""
+        return reserved_tokens(self.traffic, self.options, self.role == "prefill")
 
     @cached_property
     def decode_steps(self) -> float:
@@ -123,11 +138,31 @@ class Plan:
     first_steps: float = 1.0
     drafts: int = 0
 
-    @property
+    @cached_property
     def steps(self) -> dict[str, Step]:
         """Those there are, by name."""
         named = {name: getattr(self, name) for name in ("main", "busy", "own", "first", "last", "longest")}
         return {name: step for name, step in named.items() if step is not None}
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Where each step stands in ``stacked``; a step of two names stands there once."""
+        once: dict[int, int] = {}
+        return {name: once.setdefault(id(step), len(once)) for name, step in self.steps.items()}
+
+    @cached_property
+    def stacked(self) -> Array:
+        """The steps, shape (fields of a step, steps, batches)."""
+        found = np.empty((len(fields(Step)), max(self.rows.values()) + 1, len(self.batch)))
+        for name, row in self.rows.items():
+            for place, one in enumerate(fields(Step)):
+                found[place, row] = getattr(self.steps[name], one.name)
+        return found
+
+    @cached_property
+    def tokens(self) -> Array:
+        """Tokens per attention-DP rank, shape (steps, batches)."""
+        return np.asarray(Step(*self.stacked).tokens)
 
 
 def step_of(engine: Engine, demand: Demand, batch: Array) -> Step:
@@ -223,8 +258,9 @@ def _mixed(engine: Engine, demand: Demand, batch: Array) -> Plan:
         first_steps = demand.steps_of(demand.stated)
         stated = _cut(engine, demand, demand.stated)[0] if demand.is_cut else whole_prompt(demand.stated, back, hit)
         first = _added(step(prompt, taken - 1, others), stated.step(taken / taken, 1 / first_steps))
+    busy = step(prompt, np.ceil(load), decodes)
     return Plan(
-        batch, step(prompt, np.floor(load), decodes), busy=step(prompt, np.ceil(load), decodes),
-        own=step(prompt, taken, others), first=first, longest=step(longest, np.ceil(load), decodes), load=load,
+        batch, step(prompt, np.floor(load), decodes), busy=busy, own=step(prompt, taken, others), first=first,
+        longest=busy if longest == prompt else step(longest, np.ceil(load), decodes), load=load,
         first_steps=first_steps, drafts=options.draft_tokens,
     )  # fmt: skip

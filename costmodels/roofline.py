@@ -23,26 +23,28 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
 from costmodels.constants import Basis
+from costmodels.decimals import Decimals
+from costmodels.engine import Engine
 from costmodels.errors import Fault, InputError
-from costmodels.fit import Samples, fit_many
+from costmodels.fit import Fit, Samples, fit_many
 from costmodels.formats import Formats, exact, formats
 from costmodels.gpus import Gpu, gpu
 from costmodels.known_errors import known_error, unseen_errors
-from costmodels.layers import Engine
 from costmodels.memory import GIB, Footprint, footprint
 from costmodels.models import Model, model
-from costmodels.onesided import DIGITS
+from costmodels.onesided import DIGITS, POWERS, Rounded
 from costmodels.operating_curve import ROLES, CurveQuery, CurveSet, OperatingCurve, Role
 from costmodels.operators import Array
 from costmodels.partition import Partition
 from costmodels.partition_space import partitions
-from costmodels.phases import Steady, priced, steady, turns_of
+from costmodels.phases import Steady, steadies, steady, turns_of
 from costmodels.plans import Demand, plan_of
-from costmodels.steps import reserved_tokens
+from costmodels.together import Stage, priced_together
 
 SERVING = ("trtllm", "sglang", "vllm")
 """Serving engines with constants of their own."""
@@ -64,14 +66,18 @@ SERIES: dict[Role, tuple[str, ...]] = {
 """What a curve states that must never be under its samples, besides the rate that must never be over."""
 
 
+_Wanted = tuple[Role, int]
+"""Role and chunk of a demand: of one query the rest is the same."""
+
+
 @dataclass(frozen=True)
 class _Draft:
-    """An engine and the batches per rank that it may run, before pricing."""
+    """An engine and the largest batch per rank that it may run, before pricing."""
 
     engine: Engine
     demand: Demand
     footprint: Footprint
-    batch: Array
+    largest: int
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,9 @@ class Roofline:
         asked = _resolved(query)
         drafts, dropped = self._drafts(asked)
         states = _priced(drafts)
-        fits = fit_many([_samples(draft, state) for draft, state in zip(drafts, states, strict=True)])
+        fits = fit_many(_samples(drafts, states))
         curves = []
-        for draft, fit in zip(drafts, fits, strict=True):
+        for draft, fit, memory_gib in zip(drafts, fits, _memory_gib(drafts, fits), strict=True):
             role, cut = draft.demand.role, draft.engine.partition
             values = dict(zip(_series(draft), fit.never_under, strict=True))
             curves.append(
@@ -148,11 +154,11 @@ class Roofline:
                     role=role, system=query.gpu, backend=query.backend or self.name, backend_version=self.version,
                     model=query.model, precision=asked.precision[role], partition=cut, domain_gpus=query.domain_gpus,
                     chunk_tokens=draft.demand.chunk_tokens,
-                    batch=tuple(batch * cut.attention_dp for batch in fit.batch),
+                    batch=tuple([batch * cut.attention_dp for batch in fit.batch]),
                     latency_ms=values["latency_ms"],
                     requests_per_s=fit.never_over[0],
                     ttft_ms=values["latency_ms"] if role == "prefill" else values.get("ttft_ms", ()),
-                    memory_gib=tuple(_gib(draft.footprint.bytes(batch)) for batch in fit.batch),
+                    memory_gib=memory_gib,
                     interpolate=True,
                     fit_error=fit.error,
                     itl_ms=values.get("itl_ms", values["latency_ms"] if role == "decode" else ()),
@@ -295,11 +301,10 @@ def _stage_chunks(tokens: float, pp: int) -> list[int]:
 def _draft(drafts: list[_Draft], engine: Engine, demand: Demand, memory_gib: Fraction) -> str | None:
     """Appends an engine with its batches, or says why it has none."""
     prefill, draft_tokens = demand.role == "prefill", demand.options.draft_tokens
-    reserved = reserved_tokens(demand.traffic, demand.options, prefill)
-    computed = int(np.ceil(demand.computed))
+    computed = ceil(demand.computed)
     step_tokens = min(computed, demand.chunk_tokens or computed) if prefill else 1 + draft_tokens
     memory = footprint(
-        engine.model, engine.formats, engine.partition, reserved, step_tokens,
+        engine.model, engine.formats, engine.partition, demand.reserved, step_tokens,
         chunk_tokens=0 if prefill else demand.chunk_tokens, steps=int(demand.steps) if prefill else 1,
         drafting=draft_tokens > 0,
     )  # fmt: skip
@@ -310,25 +315,43 @@ def _draft(drafts: list[_Draft], engine: Engine, demand: Demand, memory_gib: Fra
         largest = min(largest, max(1, int(LARGEST_PREFILL_TOKENS // demand.computed)))
     elif demand.role == "colocated":
         largest = min(largest, demand.largest_busy_batch())
-    drafts.append(_Draft(engine, demand, memory, np.arange(1.0, largest + 1)))
+    drafts.append(_Draft(engine, demand, memory, largest))
     return None
 
 
 def _priced(drafts: list[_Draft]) -> list[Steady]:
-    """Prices the drafts; steps that engines of different PP share are priced once, at the largest batch of them."""
-    stages: dict[tuple[str, int, int, int, int], dict[tuple[Role, int], list[_Draft]]] = {}
+    """
+    Prices the drafts.
+
+    What a step holds depends on the demand alone, so it is made once, for the largest batch of all. Steps that engines
+    of different PP share are priced once, at the largest batch of those.
+    """
+    wanted: dict[_Wanted, _Draft] = {}
+    stages: dict[tuple[str, int, int, int, int], dict[_Wanted, list[_Draft]]] = {}
     for draft in drafts:
         cut, demand = draft.engine.partition, draft.demand
         stage = (draft.engine.formats.precision, cut.tp, cut.attention_dp, cut.moe_tp, cut.moe_ep)
-        stages.setdefault(stage, {}).setdefault((demand.role, demand.chunk_tokens), []).append(draft)
+        kind = (demand.role, demand.chunk_tokens)
+        stages.setdefault(stage, {}).setdefault(kind, []).append(draft)
+        if kind not in wanted or draft.largest > wanted[kind].largest:
+            wanted[kind] = draft
+    plans = {
+        kind: plan_of(draft.engine, draft.demand, np.arange(1.0, draft.largest + 1)) for kind, draft in wanted.items()
+    }
+    wide = [
+        Stage(
+            next(iter(shared.values()))[0].engine,
+            [plans[kind] for kind in shared],
+            [max(draft.largest for draft in alike) for alike in shared.values()],
+        )
+        for shared in stages.values()
+    ]
     states: dict[int, Steady] = {}
-    for shared in stages.values():
-        groups = list(shared.values())
-        widest = [max(alike, key=lambda draft: len(draft.batch)) for alike in groups]
-        plans = [plan_of(draft.engine, draft.demand, draft.batch) for draft in widest]
-        for alike, turns in zip(groups, priced(widest[0].engine, plans), strict=True):
-            for draft in alike:
-                states[id(draft)] = steady(draft.engine, draft.demand, turns.cut(len(draft.batch)))
+    for shared, turns in zip(stages.values(), priced_together(wide), strict=True):
+        for alike, one in zip(shared.values(), turns, strict=True):
+            engines, counts = [draft.engine for draft in alike], [draft.largest for draft in alike]
+            for draft, state in zip(alike, steadies(engines, alike[0].demand, one, counts), strict=True):
+                states[id(draft)] = state
     return [states[id(draft)] for draft in drafts]
 
 
@@ -338,12 +361,30 @@ def _series(draft: _Draft) -> tuple[str, ...]:
     return SERIES[role][:1] if role == "decode" and draft.demand.options.accepted_tokens == 1 else SERIES[role]
 
 
-def _samples(draft: _Draft, state: Steady) -> Samples:
-    under = tuple(np.asarray(getattr(state, name)) for name in _series(draft))
-    return Samples(draft.batch.astype(np.int64), under, (state.requests_per_s,))
+def _samples(drafts: list[_Draft], states: list[Steady]) -> list[Samples]:
+    """What is fitted."""
+    batch = np.arange(1, max((draft.largest for draft in drafts), default=0) + 1)
+    found = []
+    for draft, state in zip(drafts, states, strict=True):
+        under = tuple([np.asarray(getattr(state, name)) for name in _series(draft)])
+        found.append(Samples(batch[: draft.largest], under, (state.requests_per_s,)))
+    return found
 
 
-def _gib(used_bytes: int) -> Fraction:
-    """Bytes in GiB, rounded up to a decimal of at most nine significant digits."""
-    unit = 10 ** (DIGITS - len(str(used_bytes // GIB)))
-    return Fraction(-(-used_bytes * unit // GIB), unit)
+def _memory_gib(drafts: list[_Draft], fits: list[Fit]) -> list[Decimals]:
+    """
+    Memory at the breakpoints in GiB, rounded up to decimals of at most nine significant digits.
+
+    In integers below 2^63: nine digits times the bytes of a GiB.
+    """
+    if not drafts:
+        return []
+    counts = np.array([len(fit.batch) for fit in fits])
+    batch = np.array([batch for fit in fits for batch in fit.batch])
+    fixed = np.array([draft.footprint.fixed_bytes for draft in drafts])
+    more = np.array([draft.footprint.sequence_bytes for draft in drafts])
+    used = np.repeat(fixed, counts) + np.repeat(more, counts) * batch
+    places = DIGITS - np.maximum(1, np.searchsorted(POWERS, used // GIB, side="right"))
+    common = np.maximum.reduceat(places, np.cumsum(counts) - counts)
+    number = -(-used * POWERS[places] // GIB) * POWERS[np.repeat(common, counts) - places]
+    return Rounded(number, common).decimals(counts)

@@ -28,7 +28,12 @@ CASES = (
     ("openai/gpt-oss-120b", "b200_sxm", 8, 64),
 )
 """Model, GPU, NVLink domain, GPUs."""
-INSTANCES = ("llama-70b-h100-64-roofline", "llama-70b-h100-64-lognormal", "llama-70b-h100-64-azure-conversation")
+INSTANCES = (
+    "llama-70b-h100-64-roofline",
+    "llama-70b-h100-64-lognormal",
+    "llama-70b-h100-64-azure-conversation",
+    "paper/r1-2k-2k",
+)
 ISL, OSL = 4500, 750
 RUNS = 5
 

@@ -99,13 +99,14 @@ def fewest_lines(samples: Samples, tolerance: float) -> int:
 
 @settings(max_examples=60, deadline=None)
 @given(curves(largest=8), st.sampled_from([Fraction(1, 20), Fraction(1, 2)]))
-def test_at_most_two_breakpoints_per_line_of_the_best_cover_at_half_the_tolerance(
+def test_at_most_two_breakpoints_per_line_of_the_best_cover_at_two_fifths_of_the_tolerance(
     samples: Samples, tolerance: Fraction
 ) -> None:
     found = fit(samples, tolerance)
     # a hair of tolerance is spent on rounding to nine digits
-    under = (1 + float(tolerance)) ** 0.5 - 1 - 1e-5
-    over = 1 - (1 - float(tolerance)) ** 0.5 - 1e-5
+    near, far = 0.05 * float(tolerance), 0.9 * float(tolerance)
+    under = ((1 + far) / (1 + near)) ** 0.5 - 1 - 1e-5
+    over = 1 - ((1 - far) / (1 - near)) ** 0.5 - 1e-5
     assert len(found.batch) <= max(1, 2 * fewest_lines(samples, min(under, over) if samples.never_over else under))
     # and no fit within the tolerance has fewer than one more than the fewest lines
     assert len(found.batch) >= min(len(samples.batch), fewest_lines(samples, float(tolerance)) + 1)
@@ -120,6 +121,29 @@ def test_straight_lines_need_two_breakpoints_and_a_cliff_two_more() -> None:
     assert len(found.batch) == 4
     assert {128, 129} <= set(found.batch)
     check(Samples(batch, (cliff,)), found, CENT)
+
+
+@pytest.mark.parametrize("spike", [0.7, 0.99, 1.003, 1.3])
+@pytest.mark.parametrize("where", [150, 500, 777, 1022])
+def test_a_spike_between_the_batches_looked_at_first_is_fitted_too(where: int, spike: float) -> None:
+    """Breakpoints are looked for among some batches; the fit holds at every one of them."""
+    batch = np.arange(1, 1025)
+    smooth = 8 + 0.02 * batch
+    spiked = np.where(batch == where, spike * smooth, smooth)
+    many = [Samples(batch, (smooth,), (1000 * batch / smooth,)), Samples(batch, (spiked,), (1000 * batch / spiked,))]
+    for samples, found in zip(many, fit_many(many), strict=True):
+        check(samples, found, CENT)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(100, 400), st.floats(0.1, 3.0), st.integers(2, 90), st.integers(0, 2**32 - 1))
+def test_long_rough_curves_are_fitted_at_every_sample(size: int, bend: float, jump: int, seed: int) -> None:
+    """Long enough to be thinned: a power of the batch, with jumps and noise near the tolerance."""
+    batch = np.arange(1, size + 1)
+    noise = np.random.default_rng(seed).uniform(0.99, 1.01, size)
+    latency = (5 + batch**bend / size) * (1 + 0.1 * (batch // jump)) * noise
+    samples = Samples(batch, (latency,), (1000 * batch / latency,))
+    check(samples, fit(samples), CENT)
 
 
 def test_a_smooth_curve_needs_few() -> None:

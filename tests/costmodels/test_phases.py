@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from costmodels.constants import Basis
+from costmodels.engine import Engine
 from costmodels.formats import formats
 from costmodels.gpus import GPUS
-from costmodels.layers import Engine, step_time
+from costmodels.layers import step_time
 from costmodels.models import MODELS
 from costmodels.options import EngineOptions
 from costmodels.partition import Partition
-from costmodels.phases import Demand, Steady, steady, step_of, turns_of
+from costmodels.phases import Demand, Steady, steadies, steady, step_of, turns_of
+from costmodels.plans import plan_of
 from costmodels.steps import last_chunk, mean_chunk, whole_prompt
+from costmodels.together import Stage, priced_together
 from costmodels.traffic import Traffic
 
 BF16 = formats("gemm:bfloat16 moe:bfloat16 kv:bfloat16 fmha:bfloat16")
@@ -92,14 +95,14 @@ def test_long_prompts_in_chunked_pipelines_as_the_paper_shows(basis: Basis) -> N
     """
     Figure 5 of arXiv 2506.05508: DeepSeek-R1, ISL 256K, EP x PP = 64; FTL falls 31-fold from PP 1 to 32.
 
-    With 61 layers over 32 stages and a pipeline that fills, a little less; a full pipeline keeps its rate per GPU.
+    Experts are evenly loaded. With 61 layers over 32 stages and a pipeline that fills, a little less; a full pipeline keeps its rate per GPU.
     """
     traffic, one = Traffic.constant(262144, 1), np.array([1.0])
     cached = EngineOptions(cache_up_projection=True)
     ftl, rate = [], []
     for pp in (1, 2, 4, 8, 16, 32):
         cut = Partition(pp=pp, attention_dp=64 // pp, moe_ep=64 // pp)
-        engine = Engine(MODELS["deepseek-ai/DeepSeek-R1"], GPUS["gb200"], FP4, cut, 72, basis=basis)
+        engine = Engine(MODELS["deepseek-ai/DeepSeek-R1"], GPUS["gb200"], FP4, cut, 72, basis=basis, imbalance=1.0)
         states = [run(engine, "prefill", traffic, chunk if pp > 1 else 0, cached, one) for chunk in (512, 2048)]
         ftl.append(min(float(state.latency_ms[0]) for state in states))
         rate.append(max(float(state.requests_per_s[0]) for state in states) / 64)
@@ -272,3 +275,30 @@ def test_co_located_steps_by_hand() -> None:
     assert state.ttft_ms is not None and float(state.ttft_ms[50]) == pytest.approx(step_ms(1, 50))
     assert state.itl_ms is not None and float(state.itl_ms[50]) == pytest.approx(step_ms(1, 50.5))
     assert float(state.latency_ms[0]) == pytest.approx(step_ms(0, 1))
+
+
+@KINDS
+def test_engines_that_are_priced_together_take_the_time_of_each_alone(engine: Engine) -> None:
+    """Attention is priced once for engines that cut their experts differently; the steps are the same."""
+    demands = [Demand("decode", SPREAD, NONE), Demand("colocated", SPREAD, NONE, 512), Demand("prefill", SPREAD, NONE)]
+    plans = [plan_of(engine, demand, BATCH) for demand in demands]
+    group = engine.partition.tp * engine.partition.attention_dp
+    cuts = [Partition(engine.partition.tp, engine.partition.pp)] if not engine.model.is_moe else [
+        replace(engine.partition, moe_tp=group // ep, moe_ep=ep) for ep in (1, 2, 4, 8, 16) if group % ep == 0
+    ]  # fmt: skip
+    stages = [Stage(replace(engine, partition=cut), plans, (100, 128, 7)) for cut in cuts]
+    for stage, found in zip(stages, priced_together(stages), strict=True):
+        for demand, turns, count in zip(demands, found, stage.counts, strict=True):
+            alone = steady(stage.engine, demand, turns_of(stage.engine, demand, BATCH[:count]))
+            assert steady(stage.engine, demand, turns).latency_ms == pytest.approx(alone.latency_ms, rel=1e-12)
+            assert steady(stage.engine, demand, turns).requests_per_s == pytest.approx(alone.requests_per_s, rel=1e-12)
+
+
+def test_engines_of_several_depths_are_what_each_is_alone() -> None:
+    demand = Demand("colocated", SPREAD, replace(NONE, pp_efficiency=((2, Fraction(1, 2)),)), 512)
+    engines = [replace(ENGINES["mla tep"], partition=Partition(tp=8, pp=pp, moe_ep=8)) for pp in (1, 2, 4, 16)]
+    turns, counts = turns_of(engines[0], demand, BATCH), (3, 128, 77, 128)
+    for engine, count, state in zip(engines, counts, steadies(engines, demand, turns, counts), strict=True):
+        alone = steady(engine, demand, turns_of(engine, demand, BATCH[:count]))
+        for name in ("latency_ms", "requests_per_s", "ttft_ms", "itl_ms"):
+            assert getattr(state, name).tolist() == pytest.approx(getattr(alone, name).tolist(), rel=1e-14)
