@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from solver.planner import Options
 
 
-def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) -> tuple[Options, list[str]]:
+def options_of(
+    hint: Path | None = None, no_tiebreak: bool = False, plain: bool = False, **run: Any
+) -> tuple[Options, list[str]]:
     """
     Options from the arguments that say how to run, and the list that collects the back end's log.
 
@@ -47,6 +49,7 @@ def options_of(hint: Path | None = None, no_tiebreak: bool = False, **run: Any) 
         tiebreak=not no_tiebreak,
         controls=chosen,
         hint=read_json(hint) or {} if hint else None,
+        incremental=not plain,
     )
     return options, lines
 

@@ -2,95 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
 from costmodels.operating_curve import Role
+from solver.column import NO_LIMITS, Column, Footprint, Limits
 from solver.deployment import Deployment
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Workload
-from solver.points import PointTable, scaled_limit
+from solver.points import Integers, PointTable, scaled_limit
 
-
-@dataclass(frozen=True)
-class Limits:
-    """
-    Latency limits on top of the workloads' own.
-
-    Parameters
-    ----------
-    tpot_ms
-        Workload name to a limit on its slowest decode or co-located point, ms.
-    ttft_ms
-        Workload name to a limit on its slowest prefill or co-located point, ms.
-    """
-
-    tpot_ms: Mapping[str, Fraction]
-    ttft_ms: Mapping[str, Fraction]
-
-
-NO_LIMITS = Limits({}, {})
-
-
-@dataclass(frozen=True)
-class Column:
-    """
-    An operating point that the model may use.
-
-    Parameters
-    ----------
-    engine, batch
-        The point.
-    latency_ms, ttft_ms
-        Its latencies in ms; ``ttft_ms`` is 0 for decode.
-    requests_per_s
-        Rate of one replica times the role's utilisation.
-    most
-        Replicas that fit the pool when nothing else is there.
-    late_ms
-        Of a prefill point, per arrival class of decode pools (:func:`solver.handover.arrivals`): TTFT with the exposed
-        hand-over in ms; None where that is above a limit, so that the two may not be joined. Empty where there is one
-        class only: then it is ``ttft_ms``.
-    """
-
-    engine: Engine
-    batch: int
-    latency_ms: Fraction
-    ttft_ms: Fraction
-    requests_per_s: Fraction
-    most: int
-    late_ms: tuple[Fraction | None, ...] = ()
-
-    @property
-    def role(self) -> Role:
-        """The role of the point."""
-        return self.engine.curve.role
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.engine.curve.partition.gpus
-
-    def late(self, arrival: int) -> Fraction | None:
-        """TTFT when joined with decode pools of an arrival class; None where that is not allowed."""
-        return self.late_ms[arrival] if self.late_ms else self.ttft_ms
-
-
-@dataclass(frozen=True)
-class _Footprint:
-    """Points that a plan can swap for each other: same workload, role, pool, GPUs, stage groups and partners."""
-
-    engine: Engine
-    points: tuple[int, ...]
-    times: tuple[int, ...]
-
-    @property
-    def role(self) -> Role:
-        return self.engine.curve.role
+__all__ = ["NO_LIMITS", "Candidates", "Column", "Footprint", "Limits"]
 
 
 class Candidates:
@@ -122,13 +49,25 @@ class Candidates:
         self.engine_set = engines
         self.table = table
         self.dominance = dominance
-        self._footprints = [self._reduced(engine, points) for engine, points in self._groups()]
+        self.footprints = [self._reduced(engine, points) for engine, points in self._groups()]
         self._columns: dict[tuple[int, Fraction | None], Column] = {}
-        self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self._footprints}
+        self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self.footprints}
 
     def tpot_levels(self) -> list[Fraction]:
         """The distinct TPOT of all decode and co-located points, ascending, in ms."""
-        return self._levels(self.table.latency, "prefill", least_osl=2)
+        return [Fraction(value, self.table.time_scale) for value in self._tpot_levels]
+
+    def tpot_below(self, used: Fraction, min_step: Fraction = Fraction(0)) -> Fraction | None:
+        """The largest of these levels strictly below a TPOT in ms, or, with a step, at most TPOT / (1 + step)."""
+        levels, most = self._tpot_levels, used * self.table.time_scale / (1 + min_step)
+        index = bisect_left(levels, math.ceil(most))
+        if min_step and index < len(levels) and levels[index] == most:
+            return Fraction(levels[index], self.table.time_scale)
+        return Fraction(levels[index - 1], self.table.time_scale) if index else None
+
+    @cached_property
+    def _tpot_levels(self) -> list[int]:
+        return self._whole_levels(self.table.latency, "prefill", least_osl=2)
 
     def ttft_levels(self) -> list[Fraction]:
         """The distinct TTFT of all prefill and co-located points, ascending, in ms."""
@@ -137,7 +76,7 @@ class Candidates:
 
     def columns(self, limits: Limits = NO_LIMITS) -> tuple[Column, ...]:
         """The columns at the given limits, in canonical order: of two that could serve alike, the better first."""
-        chosen = [point for footprint in self._footprints for point in self._within(footprint, limits)]
+        chosen = [point for footprint in self.footprints for point in self._within(footprint, limits)]
         if self.dominance:
             chosen = self._undominated(chosen, limits)
         table = self.table
@@ -174,11 +113,17 @@ class Candidates:
         speed = (-int(table.rate[point]), int(table.latency[point]), int(table.ttft[point]))
         return (*place, *shape, *speed, engine.index, int(table.batch[point]))
 
-    def _levels(self, values: object, but: str, least_osl: int = 1) -> list[Fraction]:
+    def _levels(self, values: Integers, but: str, least_osl: int = 1) -> list[Fraction]:
+        return [Fraction(value, self.table.time_scale) for value in self._whole_levels(values, but, least_osl)]
+
+    def _whole_levels(self, values: Integers, but: str, least_osl: int = 1) -> list[int]:
+        """Distinct values of the points of other roles, ascending, in units of the table."""
         engines = self.table.engines
         wanted = np.array([e.curve.role != but and e.workload.osl >= least_osl for e in engines], dtype=bool)
-        kept = np.asarray(values)[wanted[self.table.engine]] if len(self.table) else []
-        return [Fraction(int(value), self.table.time_scale) for value in sorted(set(map(int, kept)))]
+        if not len(self.table):
+            return []
+        found: list[int] = np.unique(values[wanted[self.table.engine]]).tolist()
+        return found
 
     def _groups(self) -> Iterator[tuple[Engine, list[int]]]:
         members: dict[tuple[object, ...], tuple[Engine, list[int]]] = {}
@@ -194,7 +139,7 @@ class Candidates:
         partners = engine.joint if role != "colocated" else ()
         return (engine.workload.name, role, engine.pool.name, partition.gpus, partition.pp, partners)
 
-    def _reduced(self, engine: Engine, points: list[int]) -> _Footprint:
+    def _reduced(self, engine: Engine, points: list[int]) -> Footprint:
         """The points of a footprint by ascending time, without those that an earlier one beats in rate."""
         table = self.table
         if self._has_arrivals and engine.curve.role == "prefill":
@@ -211,9 +156,9 @@ class Candidates:
         elif self.dominance:
             first = self._first_of_equal(index, rate)
             index, time = index[first], time[first]
-        return _Footprint(engine, tuple(map(int, index)), tuple(map(int, time)))
+        return Footprint(engine, tuple(map(int, index)), tuple(map(int, time)))
 
-    def _reduced_late(self, engine: Engine, points: list[int]) -> _Footprint:
+    def _reduced_late(self, engine: Engine, points: list[int]) -> Footprint:
         """As :meth:`_reduced` where prefill points have several TTFT: without those that another beats in them all."""
         table = self.table
         ordered = sorted(points, key=lambda p: (int(table.ttft[p]), -int(table.rate[p]), int(table.batch[p])))
@@ -230,7 +175,7 @@ class Candidates:
             if not any(all(late[other] <= late[point] for late in table.late) for other in rivals):
                 kept.append(point)
         kept = kept if self.dominance else ordered
-        return _Footprint(engine, tuple(kept), tuple(int(table.ttft[point]) for point in kept))
+        return Footprint(engine, tuple(kept), tuple(int(table.ttft[point]) for point in kept))
 
     @property
     def _has_arrivals(self) -> bool:
@@ -248,7 +193,7 @@ class Candidates:
     def _rate_only_helps(self, role: Role) -> bool:
         return not (self.instance.serving.decode_covers and role == "prefill")
 
-    def _within(self, footprint: _Footprint, limits: Limits) -> tuple[int, ...]:
+    def _within(self, footprint: Footprint, limits: Limits) -> tuple[int, ...]:
         """The points of a footprint that the limits leave, reduced to the best where time counts no more."""
         name, role = footprint.engine.workload.name, footprint.role
         tpot, ttft = limits.tpot_ms.get(name), limits.ttft_ms.get(name)
@@ -267,7 +212,7 @@ class Candidates:
         """The point of highest rate: the last, where the points are a staircase."""
         return (max(points, key=lambda p: int(self.table.rate[p])),) if points and self._has_arrivals else points[-1:]
 
-    def _only_best(self, footprint: _Footprint, limits: Limits) -> bool:
+    def _only_best(self, footprint: Footprint, limits: Limits) -> bool:
         coupled = self._is_coupled(footprint.engine, limits)
         return self.dominance and self._rate_only_helps(footprint.role) and not coupled
 
@@ -288,7 +233,7 @@ class Candidates:
         given = (workload.ttft_ms, limits.ttft_ms.get(workload.name))
         return min((limit for limit in given if limit is not None), default=None)
 
-    def _colocated_within(self, footprint: _Footprint, tpot: Fraction | None, ttft: Fraction) -> tuple[int, ...]:
+    def _colocated_within(self, footprint: Footprint, tpot: Fraction | None, ttft: Fraction) -> tuple[int, ...]:
         """With a TTFT limit the staircase over TPOT may have lost points: look at all of them again."""
         table = self.table
         key = self._footprint_key(footprint.engine)

@@ -51,6 +51,8 @@ class Options:
         Threads, seed, limits.
     hint
         An earlier result (parsed JSON) to start from, or None.
+    incremental
+        Whether points of a frontier may be proved by bounds, without a model; not without dominance.
     """
 
     backend: str = "cp-sat"
@@ -59,6 +61,7 @@ class Options:
     tiebreak: bool = True
     controls: Controls = field(default_factory=Controls)
     hint: Mapping[str, Any] | None = None
+    incremental: bool = True
 
 
 def solve(what: Instance | str | Path, options: Options | None = None, *, folder: Path | None = None) -> Result:
@@ -89,7 +92,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     engines = engines_of(instance, model)
     if instance.is_unlimited:
         return limit_of(instance, engines, options, started)
-    table = points_of(instance, engines)
+    table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
     first = backend(options.backend)
@@ -152,7 +155,8 @@ def trace(
     Parameters
     ----------
     what, options, folder
-        As for :func:`solve`; back end, formulation and hint are not used: every point is proved by CP-SAT.
+        As for :func:`solve`; back end, formulation and hint are not used: every point is proved by CP-SAT, or by a
+        bound where ``options.incremental`` lets it.
     workloads
         Names of the workloads whose TPOT is swept; all by default.
     allow_unserved
@@ -183,7 +187,9 @@ def trace(
     if any(interactivity <= 0 for interactivity in at):
         raise ValueError("interactivities must be positive numbers of tokens/s/user")
     engines = engines_of(instance, cost_model_of(instance, folder))
-    candidates = Candidates(instance, engines, points_of(instance, engines), options.dominance)
-    sweep = sweep_of(instance, engines, candidates, Clock(options.controls), workloads, allow_unserved)
+    table = points_of(instance, engines, thin=options.dominance)
+    candidates = Candidates(instance, engines, table, options.dominance)
+    clock = Clock(options.controls)
+    sweep = sweep_of(instance, engines, candidates, clock, workloads, allow_unserved, options.incremental)
     frontier = sweep.at(at, progress) if at else sweep.trace(progress, min_step)
     return replace(frontier, faults=verify_frontier(instance, engines, frontier.as_dict()).faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -17,6 +17,7 @@ from costmodels.operating_curve import OperatingCurve
 from solver.engines import Engine, EngineSet
 from solver.handover import exposed_ms, members, most_handed_over
 from solver.instance import Instance, Pool, Workload
+from solver.thinning import count_points, thinned
 
 Integers = NDArray[Any]
 _INT64 = 2**62
@@ -100,15 +101,26 @@ class PointTable:
         return Fraction(int(self.rate[point]), self.rate_scale)
 
 
-def points_of(instance: Instance, engines: EngineSet) -> PointTable:
+def points_of(instance: Instance, engines: EngineSet, thin: bool = False) -> PointTable:
     """
     Evaluates every curve at every admissible batch and drops what no deployment may use.
 
     What remains fits its pool alone, obeys ``allow`` and ``deny``, and meets the workload's own TTFT, TPOT and (for
     co-located points) end-to-end limits.
+
+    Parameters
+    ----------
+    instance, engines
+        The instance and its engines.
+    thin
+        Whether points of very large tables that dominance drops anyway may be left out from the start
+        (:func:`solver.thinning.thinned`).
     """
-    table = with_handover(instance, _evaluate(engines.engines))
+    chosen = thinned(instance, engines.engines) if thin else None
+    table = with_handover(instance, _evaluate(engines.engines, chosen))
     dropped: Counter[str] = Counter()
+    if chosen is not None:
+        dropped["slower and no faster in rate than another"] = count_points(engines.engines) - len(table)
     keep = np.ones(len(table), dtype=bool)
     for reason, bad in (
         ("mode not allowed", _wrong_mode(instance, table)),
@@ -126,7 +138,9 @@ def points_of(instance: Instance, engines: EngineSet) -> PointTable:
     return table.subset(keep, {reason: count for reason, count in dropped.items() if count})
 
 
-def _evaluate(engines: tuple[Engine, ...]) -> PointTable:
+def _evaluate(every: tuple[Engine, ...], chosen: Mapping[int, NDArray[np.int64]] | None = None) -> PointTable:
+    """The points of all engines; at the chosen batches only, where given."""
+    engines = every if chosen is None else tuple(engine for engine in every if engine.index in chosen)
     segments = math.lcm(*(_segment_lcm(engine.curve) for engine in engines)) if engines else 1
     times = [v for e in engines for v in (*e.curve.latency_ms, *e.curve.ttft_ms)]
     rates = [v for e in engines for v in e.curve.requests_per_s]
@@ -134,7 +148,7 @@ def _evaluate(engines: tuple[Engine, ...]) -> PointTable:
     batches, latencies, ttfts, values = [], [], [], []
     for engine in engines:
         curve = engine.curve
-        batch = np.fromiter(curve.admissible_batches(), dtype=np.int64)
+        batch = np.fromiter(curve.admissible_batches(), dtype=np.int64) if chosen is None else chosen[engine.index]
         latency = _interpolated(curve, curve.latency_ms, batch, time_base, segments)
         batches.append(batch)
         latencies.append(latency)
@@ -146,8 +160,8 @@ def _evaluate(engines: tuple[Engine, ...]) -> PointTable:
     counts = [len(batch) for batch in batches]
     ttft = _joined(ttfts)
     return PointTable(
-        engines=engines,
-        engine=np.repeat(np.arange(len(engines), dtype=np.int64), counts),
+        engines=every,
+        engine=np.repeat(np.array([engine.index for engine in engines], dtype=np.int64), counts),
         batch=np.concatenate(batches) if batches else np.zeros(0, dtype=np.int64),
         latency=_joined(latencies),
         ttft=ttft,
@@ -249,10 +263,10 @@ def _aligned(curve: OperatingCurve) -> bool:
 
 
 def _interpolated(
-    curve: OperatingCurve, values: tuple[Fraction, ...], batch: NDArray[np.int64], base: int, segments: int
+    curve: OperatingCurve, values: Sequence[Fraction], batch: NDArray[np.int64], base: int, segments: int
 ) -> Integers:
     """Values at batches in units of 1/(base x segments), exactly."""
-    whole = [int(value * base) for value in values]
+    whole = [value.numerator * (base // value.denominator) for value in values]
     step = curve.batch_step if _aligned(curve) else 1
     longest = max(curve.batch) // step
     kind: type = np.int64 if max(whole) * max(segments, longest) < _INT64 else object

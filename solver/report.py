@@ -217,7 +217,9 @@ def frontier_lines(frontier: Frontier) -> Iterator[str]:
         yield f"NOT COMPLETE: {frontier.missing}"
     points = max(1, len(frontier.points))
     per_point = 1000 * frontier.wall_s / points
-    yield f"proof: {frontier.backend}, {frontier.solves} solves, {frontier.wall_s:.3f} s ({per_point:.2f} ms a point)"
+    bounded = sum(point.is_final for point in frontier.points)
+    by = f"{bounded} points by bounds in integers, others by {frontier.backend}" if bounded else frontier.backend
+    yield f"proof: {by}, {frontier.solves} solves, {frontier.wall_s:.3f} s ({per_point:.2f} ms a point)"
     yield from cost_model_lines(frontier.engines)
 
 

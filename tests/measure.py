@@ -2,8 +2,9 @@
 The figures of this version, measured in one run: ``python -m tests.measure``.
 
 For the built-in 72-GPU dense and 144-GPU MoE instances: points before and after dominance; the time of one solve for
-each back end and formulation, with and without dominance; the whole frontier beside the combinatorial oracle's;
-start-up; peak memory. Median of repeats; a time-out is shown as "> limit" with the gap it left.
+each back end and formulation, with and without dominance; the whole frontier, with bounds and plain, beside the
+combinatorial oracle's; interpolated frontiers of other forms; ten million points; start-up; peak memory. Median of
+repeats; a time-out is shown as "> limit" with the gap it left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import instances
@@ -33,6 +36,21 @@ from tests.oracles import sweep
 from tests.oracles.tables import read_case
 
 NAMES = ("llama-70b-h200-72", "deepseek-v3-gb200-144")
+INTERPOLATED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("qwen3-32b-gb200-72-e2e", {}),
+    ("two-models-h200-96", {}),
+    ("two-models-h200-96", {"e2el_ms": Fraction(20_000)}),
+    ("two-models-h200-96", {"objective": "throughput_per_gpu"}),
+    ("qwen3-32b-h100-72", {}),
+    ("deepseek-v3-gb200-144", {"objective": "throughput_per_gpu"}),
+    ("gpt-oss-120b-h100-40-hybrid", {}),
+    ("llama-70b-h200-72", {"engines_per_role": None}),
+    ("deepseek-v3-h100-h200", {}),
+    ("llama-70b-h100-h200-cost", {}),
+    ("llama-70b-b200-64-decode-covers", {}),
+    ("llama-70b-h200-gb200-handover", {}),
+)
+"""Built-in instances traced with every batch between the rows, and what is changed in them."""
 LIMIT_S = 60.0
 REPEATS = 5
 
@@ -102,21 +120,59 @@ def shown(spent: float, closed: bool, staged: Any) -> str:
 
 
 def frontiers(name: str) -> None:
-    """The whole frontier beside the oracle's."""
+    """The whole frontier with bounds and plain, beside the oracle's; the curves are read and the points evaluated."""
     instance, engines, candidates = loaded(name)
 
-    def trace() -> Any:
-        return sweep_of(instance, engines, candidates, Clock(Controls())).trace()
+    def traced(incremental: bool) -> Any:
+        return sweep_of(instance, engines, candidates, Clock(Controls()), incremental=incremental).trace()
 
-    spent, frontier = median_ms(trace)
+    spent, frontier = median_ms(lambda: traced(True))
+    plain, same = median_ms(lambda: traced(False), 3)
+    assert [(p.tpot_ms, p.value) for p in frontier.points] == [(p.tpot_ms, p.value) for p in same.points]
     points = len(frontier.points)
     case = sweep.table(*read_case(instances.path(name)))
-    oracle, answer = median_ms(lambda: sweep.sweep(case))
+    oracle, answer = median_ms(lambda: sweep.sweep(case), 3 * REPEATS)
     assert len(answer) == points, (len(answer), points)
     print(
-        f"{name:<38}{points:>5} points  {spent:9.1f} ms  {spent / points:6.2f} ms a point  {frontier.solves:>5} solves"
-        f"   oracle {oracle:7.2f} ms   ratio {spent / oracle:7.1f}"
+        f"{name:<36}{points:>4} points  {spent:8.1f} ms {spent / points:6.2f} a point {frontier.solves:>4} solves"
+        f"  plain {plain:8.1f} ms {plain / points:6.2f} a point {same.solves:>4} solves"
+        f"  oracle {oracle:5.2f} ms  ratio {spent / oracle:5.1f}, plain {plain / oracle:6.1f}"
     )
+
+
+def interpolated(name: str, **changed: Any) -> None:
+    """The frontier of an instance when every batch between the rows may be used, with bounds and plain."""
+    path = instances.path(name)
+    instance = read_instance(path)
+    serving = replace(instance.serving, **{k: v for k, v in changed.items() if k == "engines_per_role"})
+    objective = changed.get("objective", instance.objective)
+    instance = replace(instance, cost_model=replace(instance.cost_model, interpolate=True), serving=serving)
+    instance = replace(instance, objective=objective)
+    if "e2el_ms" in changed:
+        instance = replace(
+            instance, workloads=tuple(replace(w, e2el_ms=changed["e2el_ms"]) for w in instance.workloads)
+        )
+    engines = engines_of(instance, cost_model_of(instance, path.parent))
+    candidates = Candidates(instance, engines, points_of(instance, engines))
+    words = name + "".join(f" {key}={value}" for key, value in changed.items())
+    line = f"  {words:<52}"
+    for incremental in (True, False):
+        clock = Clock(Controls(time_limit_s=LIMIT_S))
+        spent, found = median_ms(
+            lambda clock=clock, on=incremental: sweep_of(instance, engines, candidates, clock, incremental=on).trace(),
+            1,
+        )
+        points = max(1, len(found.points))
+        more = " (stopped)" if found.missing else ""
+        line += f"{'' if incremental else '  plain'}{len(found.points):>5} points {spent:9.1f} ms {spent / points:7.2f}"
+        line += f" a point{found.solves:>5} solves{more}"
+    print(line, flush=True)
+
+
+def many() -> None:
+    """Ten million points: a process of its own, for its memory."""
+    print("\n10,000 synthetic engines x 1,024 batch sizes on 1,024 GPUs, after the curves are there", flush=True)
+    subprocess.run([sys.executable, "-m", "tests.measure_many"], check=True)
 
 
 def start_up() -> None:
@@ -133,13 +189,17 @@ def start_up() -> None:
 def main() -> None:
     """Prints everything."""
     print(f"{platform.platform()}, Python {platform.python_version()}, {platform.processor() or platform.machine()}")
+    start_up()  # first: a child counts the memory of its parent as its own
+    many()
     print(
-        "whole frontier after start-up (curves read, points evaluated): objective and fewest GPUs proved at each point"
+        "\nwhole frontiers after start-up (curves read, points evaluated): objective, fewest GPUs proved at each point"
     )
     for name in NAMES:
         frontiers(name)
         frontiers(f"{name}-interpolated")
-    start_up()
+    print("\nwhole frontiers with interpolated batches, one run each; time limit 60 s")
+    for name, changed in INTERPOLATED:
+        interpolated(name, **changed)
     for name in NAMES:
         solves(name)
 

@@ -529,7 +529,7 @@ def interrupted(started: subprocess.Popen[str], after: float, within: float = 10
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 @pytest.mark.parametrize("after", [3.0, 3.7, 4.3, 5.1])
 def test_ctrl_c_during_a_frontier_keeps_what_was_proved(after: float, long: Path, tmp_path: Path) -> None:
-    code, out, err = interrupted(process("frontier", long, "-o", "frontier.json", folder=tmp_path), after)
+    code, out, err = interrupted(process("frontier", long, "--plain", "-o", "frontier.json", folder=tmp_path), after)
     assert code == 4, (code, out[-300:], err[-300:])
     assert "Traceback" not in err
     assert "NOT COMPLETE" in out
@@ -542,12 +542,17 @@ def test_ctrl_c_during_a_frontier_keeps_what_was_proved(after: float, long: Path
     assert run("verify", long, tmp_path / "frontier.json").exit_code == 0
 
 
-MOMENTS = ["solver.backends.cpsat.CpSat.solve", "solver.columns.Candidates.columns", "solver.stages.Stages.build"]
+MOMENTS = [
+    ("solver.backends.cpsat.CpSat.solve", False),
+    ("solver.columns.Candidates.columns", False),
+    ("solver.stages.Stages.build", False),
+    ("solver.pairs.Pairs.best", True),
+]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "incremental"), MOMENTS)
 def test_ctrl_c_at_any_moment_of_a_frontier_keeps_what_was_proved(
-    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, incremental: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The interrupt comes at one call of a function that the sweep calls often, and only once, as a user presses it."""
     name, output = "llama-8b-h100-8", tmp_path / "frontier.json"
@@ -564,14 +569,14 @@ def test_ctrl_c_at_any_moment_of_a_frontier_keeps_what_was_proved(
         return genuine(*arguments, **named)
 
     monkeypatch.setattr(moment, counted)
-    trace(instances.path(name))
+    trace(instances.path(name), Options(incremental=incremental))
     total = calls
-    assert total > 20
+    assert total > 10
     wrong = []
-    for raise_at in range(1, total + 1, total // 15):
+    for raise_at in range(1, total + 1, max(1, total // 15)):
         calls = 0
         output.unlink(missing_ok=True)
-        stopped = run("frontier", name, "-o", output)
+        stopped = run("frontier", name, "-o", output, *([] if incremental else ["--plain"]))
         document = json.loads(output.read_text("utf-8")) if output.exists() else {"points": [], "complete": False}
         found = [(point["totals"]["exact"]["tpot_ms"], point["exact"]["objective"]) for point in document["points"]]
         if stopped.exit_code != (4 if found else 5) or document["complete"] or found != known[: len(found)]:
