@@ -1,4 +1,4 @@
-"""The regression set: every built-in instance against its recorded optimum."""
+"""The regression set: every built-in instance against its recorded optimum, and the frontiers of the study."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from solver.check import check_file
 from solver.files import write_whole
 from solver.planner import Options, solve
 from solver.result import Result, exact_text, to_json
+from solver.study.record import FRONTIERS, frontiers
 
 FIELDS = ("name", "status", "objective_kind", "objective", "exact_objective", "proved_by", "oracle", "date")
 
@@ -75,12 +76,12 @@ def recorded() -> dict[str, Recorded]:
 
 def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Callable[[str], object]) -> bool:
     """
-    Solves instances and compares status and optimum with what is recorded.
+    Solves instances and compares status and optimum with what is recorded; then the frontiers of the study.
 
     Parameters
     ----------
     names
-        Built-in names; all where empty.
+        Built-in names, ``paper/frontiers`` for the study; all where empty.
     record
         Whether to prove every optimum a second time and write the record.
     time_limit_s
@@ -94,14 +95,14 @@ def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Calla
         When a name is unknown.
     """
     known = instances.names()
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in (*known, FRONTIERS)]
     if unknown:
         raise InputError([Fault(name, "unknown built-in instance; `instances` lists them") for name in unknown])
     expected = recorded()
     found: dict[str, Recorded] = {}
     good = True
     say(f"{'instance':<38}{'status':<12}{'objective':>18}{'recorded':>18}{'points':>8}{'cols':>6}{'s':>9}  verdict")
-    for name in names or known:
+    for name in [name for name in names or known if name != FRONTIERS]:
         started = time.perf_counter()
         path = instances.path(name)
         result = solve(path, Options(controls=Controls(time_limit_s=time_limit_s)))
@@ -113,8 +114,10 @@ def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Calla
         if record:
             found[name] = _record(name, path, result, old, time_limit_s)
             say(f"    proved by {found[name].proved_by}")
-    if record:
+    if found:
         _write({**expected, **found})
+    if not names or FRONTIERS in names:
+        good &= frontiers(record, say)
     return good
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -13,17 +21,24 @@ from click.testing import CliRunner
 import instances
 from cli import main
 from costmodels.models import model
+from costmodels.roofline import Roofline
+from solver.engines import engines_of
 from solver.study import paper_numbers as paper
+from solver.study import record, silicon
+from solver.study import run as study_run
 from solver.study.bench import Bench, Case, rows_of
-from solver.study.cpp_figure import CACHED, MODELLED, NO_FILL, communication
+from solver.study.chunks import CHUNKS, chunked
+from solver.study.cpp_figure import BARE_CHUNKS, CHUNK_PANEL, EVEN, FTL_PANEL, MODELLED, NO_FILL, communication
 from solver.study.figure import Figure, Series
 from solver.study.figures import FIGURES
 from solver.study.frontier_figures import FRONTIER
 from solver.study.gains import GPU, USER, best_at, gain
 from solver.study.ratio_figures import best_rates, fixed_ratio, matched
 from solver.study.record import Shape, moved, recorded, shape_of
-from solver.study.run import run
+from solver.study.run import run, standing
 from solver.study.trends import CHECKS, Finding, findings
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +88,7 @@ class TestInstances:
 
     def test_names_hold_the_folder(self) -> None:
         mine = [name for name in instances.names() if name.startswith("paper/")]
-        assert len(mine) == 16
+        assert len(mine) == 17
         assert "paper/r1-16k-2k" in mine
         assert instances.resolve("paper/r1-16k-2k") == instances.path("paper/r1-16k-2k")
 
@@ -89,12 +104,84 @@ class TestInstances:
         assert bench.instance(Case("r1-16k-2k")).is_unlimited
 
     def test_chunks_choose_engines(self, bench: Bench) -> None:
-        def chunks(which: str) -> set[bool]:
+        def chunks(which: str | int) -> set[int]:
             _, engines = bench.engines(Case("llama-8b-16k-2k", ("colocated",), which))  # type: ignore[arg-type]
             assert [engine.index for engine in engines.engines] == list(range(len(engines.engines)))
-            return {engine.curve.chunk_tokens < 16384 for engine in engines.engines}
+            return {engine.curve.chunk_tokens for engine in engines.engines}
 
-        assert (chunks("cut"), chunks("whole"), chunks("any")) == ({True}, {False}, {True, False})
+        (whole,) = chunks("whole")
+        assert whole >= 16384
+        assert (chunks("cut"), chunks("any"), chunks(512)) == (set(CHUNKS), {*CHUNKS, whole}, {512})
+
+
+class TestChunks:
+    """Piggybacking at sizes that the cost model does not try by itself."""
+
+    @pytest.mark.parametrize("name", ["llama-8b-16k-2k", "llama-70b-lognormal"])
+    def test_priced_as_the_roofline_prices_its_own(self, name: str) -> None:
+        """At 2048 tokens both have every engine, and the same curves to the last digit."""
+        asked = []
+
+        class Asked(Roofline):
+            def curves(self, query):  # type: ignore[no-untyped-def]
+                asked.append(query)
+                return super().curves(query)
+
+        engines = engines_of(Bench().instance(Case(name)), Asked())
+        theirs = [e.curve for e in engines.engines if e.curve.role == "colocated" and e.curve.chunk_tokens == 2048]
+        ours = [curve for curve in chunked(asked[0], "served", []) if curve.chunk_tokens == 2048]
+        assert len(ours) == len(theirs) > 10
+        assert sorted(ours, key=lambda c: c.partition) == sorted(theirs, key=lambda c: c.partition)
+
+    def test_what_is_there_is_not_priced_again(self, bench: Bench) -> None:
+        _, engines = bench.engines(Case("llama-8b-16k-2k", ("colocated",)))
+        keys = [(engine.curve.partition, engine.curve.chunk_tokens) for engine in engines.engines]
+        assert len(keys) == len(set(keys))
+
+    def test_more_chunks_never_lower_the_hull(self, bench: Bench) -> None:
+        hull, one = (
+            rows_of(bench.frontier(Case("llama-8b-4k-256", ("colocated",), which)))  # type: ignore[arg-type]
+            for which in ("any", 2048)
+        )
+        assert all(best_at(hull, row[USER]) >= row[GPU] * (1 - 1e-12) for row in one)
+        assert max(best_at(hull, row[USER]) / row[GPU] for row in one) > 1.05, "other sizes are on it"
+
+
+class TestSilicon:
+    """Frontiers of measured operators, recorded."""
+
+    def test_record_is_of_frontiers(self) -> None:
+        """Every instance in both modes, no point worse than another, its source beside it."""
+        found = silicon.recorded()
+        assert set(found) == {(name, mode) for name in silicon.CASES for mode in silicon.MODES}
+        for rows, source in found.values():
+            users, rates = [row[USER] for row in rows], [row[GPU] for row in rows]
+            assert users == sorted(set(users))
+            assert rates == sorted(set(rates), reverse=True)
+            assert re.match(r"aiconfigurator-core [\d.]+, trtllm ", source)
+        assert {row["chunk_tokens"] for row in found["r1-16k-2k", "colocated"][0]} <= {"2048", "16384"}
+
+    def test_matched_ratio_agrees_with_the_rates(self) -> None:
+        """ctx:gen of Llama 3.1 70B falls from the loosest to the tightest point, as decodes take over."""
+        ratios = [row["ctx_gen"] for row in silicon.recorded()["llama-70b-16k-2k", "disaggregated"][0]]
+        assert ratios == sorted(ratios, reverse=True)
+
+    def test_without_a_record_it_is_left_out_and_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(silicon, "FILE", tmp_path / "none.csv")
+        silicon.recorded.cache_clear()
+        try:
+            assert silicon.silicon("r1-16k-2k", "disaggregated", "", "disaggregated") == []
+            assert silicon.statement().startswith("silicon: left out")
+        finally:
+            silicon.recorded.cache_clear()
+
+    @pytest.mark.skipif(importlib.util.find_spec("aiconfigurator_core") is not None, reason="the package is installed")
+    def test_without_the_package_nothing_is_recorded(self) -> None:
+        before = silicon.FILE.read_bytes()
+        done = CliRunner().invoke(main, ["study", "paper", "--figure", "5", "--record-silicon"])
+        assert (done.exit_code, "pip install 'ratematch[silicon]'" in done.output) == (2, True), done.output
+        assert silicon.FILE.read_bytes() == before
+        assert "not installed" in silicon.statement()
 
 
 class TestRatios:
@@ -138,6 +225,8 @@ class TestGains:
         assert (found.rows[0], found.rows[-1][0]) == ((10.0, 2.0), pytest.approx(40.0))
         assert (found.smallest, found.largest) == (pytest.approx(1.2), pytest.approx(3.0))
         assert 1.2 < found.mean < 3
+        loose, tight = found.halves
+        assert min(loose, tight) < found.mean < max(loose, tight)
 
 
 def test_cpp_moves_fewer_bytes() -> None:
@@ -158,15 +247,17 @@ class TestCommand:
         assert {item["trend"].split(":")[0] for item in found} == {"6", "7"}
         assert (out / "figure-5.png").read_bytes().startswith(b"\x89PNG")
         with (out / "figure-5.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["series"] == MODELLED]
+            rows = [r for r in csv.DictReader(file) if (r["panel"], r["series"]) == (FTL_PANEL, MODELLED)]
         assert [int(row["pp"]) for row in rows] == [1, 2, 4, 8, 16, 32]
         assert all(int(row["pp"]) * int(row["ep"]) == 64 for row in rows)
         for row in rows:
             rate = int(row["batch"]) * 262144 / (float(row["ftl_s"]) * 64)
             assert float(row["tokens_per_s_per_gpu"]) == pytest.approx(rate)
         figure = Figure.from_dict(json.loads((out / "figure-5.json").read_text("utf-8"))["figure"])
-        ends = [figure.of(name).rows[-1]["ftl_s"] for name in (MODELLED, CACHED, NO_FILL)]
+        ends = [figure.of(name, FTL_PANEL).rows[-1]["ftl_s"] for name in (MODELLED, EVEN, NO_FILL)]
         assert ends[0] > max(ends[1:]), "both leave work out"
+        bare = {row["chunk_tokens"]: row["ftl_ratio"] for row in figure.of(BARE_CHUNKS, CHUNK_PANEL).rows}
+        assert bare[8192] == 32 * 32 / (32 + 31), "32 chunks fill 32 stages for as long as they run"
 
     def test_a_second_run_takes_up_what_is_there(self, tmp_path: Path) -> None:
         first, second = (run([5], folder=tmp_path) for _ in range(2))
@@ -179,6 +270,49 @@ class TestCommand:
         run([5], folder=tmp_path)
         (tmp_path / "figure-5.json").write_text('{"program": ')
         assert run([5], folder=tmp_path).kept == ()
+
+    def test_an_interrupted_run_is_taken_up(self, tmp_path: Path) -> None:
+        """Ctrl-C while figure 14 is at work: figure 5 stands, half of figure 14 does not."""
+        command = [
+            sys.executable,
+            "-m",
+            "solver",
+            "study",
+            "paper",
+            "--figure",
+            "5",
+            "--figure",
+            "14",
+            "-o",
+            str(tmp_path),
+        ]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "figure-5.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 4, said
+        assert f"interrupted; 1 figures stand in {tmp_path}" in said
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["figure-5.csv", "figure-5.json"]
+        assert standing(tmp_path, "served") == (5,)
+        assert run([5], folder=tmp_path).kept == (5,)
+
+    def test_half_a_frontier_is_no_frontier(self) -> None:
+        """A sweep ends early on Ctrl-C; the study must not take what it has for the whole."""
+        ticks = []
+
+        def tick() -> None:
+            ticks.append(1)
+            if len(ticks) == 3:
+                raise KeyboardInterrupt
+
+        bench, case = Bench(tick=tick), Case("llama-8b-16k-2k", ("disaggregated",))
+        with pytest.raises(KeyboardInterrupt):
+            bench.frontier(case)
+        assert len(bench.frontier(case).points) > 10
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -210,9 +344,68 @@ class TestRecord:
 
     def test_a_move_is_told_in_percent(self) -> None:
         figure = Figure(7, "", FRONTIER, [Series("disaggregated", list(TestGains.OVER), "Llama 3.1 8B")])
-        (line,) = moved({7: figure})
+        (line,) = [line for line in moved({7: figure}) if not line.startswith("GONE")]
         assert line.startswith("MOVED figure 7, Llama 3.1 8B, disaggregated: peak -")
         assert line.endswith("to 3 points")
+
+    def test_a_frontier_that_is_gone_is_told(self) -> None:
+        figure = Figure(14, "", FRONTIER, [])
+        lines = moved({14: figure})
+        assert len(lines) == sum(key[0] == 14 for key in recorded())
+        assert all(line.startswith("GONE figure 14, ") for line in lines)
+
+    def test_bench_notices(self, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+        """``bench`` on a study of one figure: as recorded, then with every rate one percent up; exit code 6."""
+        key = (1, "a panel", "Llama 3.1 8B")
+        rows = rows_of(bench.frontier(Case("llama-8b-16k-2k", ("disaggregated",))))
+
+        def make(factor: float):  # type: ignore[no-untyped-def]
+            changed = [{**row, GPU: row[GPU] * factor} for row in rows]
+            return {1: lambda _bench: Figure(1, "", FRONTIER, [Series(key[2], changed, key[1])])}
+
+        monkeypatch.setattr(record, "recorded", lambda: {key: shape_of(Series(key[2], rows))})
+        monkeypatch.setattr(study_run, "FIGURES", make(1.0))
+        same = CliRunner().invoke(main, ["bench", "paper/frontiers"])
+        assert (same.exit_code, same.output.rstrip().endswith("same")) == (0, True), same.output
+        monkeypatch.setattr(study_run, "FIGURES", make(1.01))
+        moved_up = CliRunner().invoke(main, ["bench", "paper/frontiers"])
+        assert (moved_up.exit_code, "peak +1.00%, area +1.00%, fastest +0.00%" in moved_up.output) == (6, True)
+
+
+class TestPage:
+    """docs/paper-study.md: its tables and pictures are made by docs/paper_study.py."""
+
+    @staticmethod
+    def script() -> ModuleType:
+        spec = importlib.util.spec_from_file_location("paper_study", ROOT / "docs" / "paper_study.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def test_every_figure_is_shown(self) -> None:
+        text = (ROOT / "docs" / "paper-study.md").read_text("utf-8")
+        shown = re.findall(r"!\[[^\]]+\]\((figures/[^)]+)\)", text)
+        assert shown == [f"figures/paper-figure-{number}.png" for number in FIGURES]
+        for name in shown:
+            content = (ROOT / "docs" / name).read_bytes()
+            assert content.startswith(b"\x89PNG")
+            assert len(content) < 150_000
+
+    def test_every_table_has_its_maker(self) -> None:
+        script, text = self.script(), (ROOT / "docs" / "paper-study.md").read_text("utf-8")
+        names = [match[1] for match in script.BLOCK.findall(text)]
+        assert set(names) == {*script.TABLES, *(f"figure {number}" for number in FIGURES)}
+        assert text.count("<!-- study:") == text.count("<!-- end of study -->") == len(names)
+
+    def test_every_quantity_has_its_place(self) -> None:
+        """Each quantity is told beneath exactly one figure."""
+        script = self.script()
+        for number in CHECKS:
+            for said in ("of 8B", "at 1k/32k", "at 2k/16k"):
+                finding = Finding(f"{number}: words", said, 1, 1, True)
+                assert sum(script._is_of(finding, figure) for figure in FIGURES) == 1, finding
 
 
 class TestTrends:
@@ -230,9 +423,10 @@ class TestTrends:
         figure = FIGURES[5](bench)
         document = figure.as_dict()
         for series in document["series"]:
-            for row in series["rows"] if series["name"] == MODELLED else ():
+            ours = (series["panel"], series["name"]) == (FTL_PANEL, MODELLED)
+            for row in series["rows"] if ours else ():
                 row["ftl_s"], row["tokens_per_s_per_gpu"] = 91.5 / (row["pp"] * 31.1 / 32), 2865.0
-            if series["name"] == MODELLED:
+            if ours:
                 series["rows"][0]["ftl_s"] = 91.5
         changed = [f for f in findings({5: Figure.from_dict(document)}) if f.trend.startswith("6")]
         assert all(f.holds for f in changed)

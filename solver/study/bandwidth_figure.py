@@ -12,6 +12,7 @@ from solver.deployment import Assignment, Deployment
 from solver.study.bench import Bench, Case
 from solver.study.figure import Axes, Figure, Row, Series
 from solver.study.gains import USER
+from solver.study.paper_numbers import KV_GBPS, TIGHT
 
 BANDWIDTH = Axes(USER, "gbps_per_gpu", "interactivity: output tokens/s per user", "KV hand-over, GB/s per GPU")
 TRAFFIC = {"16384/2048": "r1-16k-2k", "1M/2048": "r1-1m-2k", "16384/16384": "r1-16k-16k", "2048/2048": "r1-2k-2k"}
@@ -26,7 +27,11 @@ def figure_12(bench: Bench) -> Figure:
         series.append(
             Series(label, rows, "lengths of the paper" if label in ("16384/2048", "1M/2048") else "other lengths")
         )
+    for label, (least, most) in KV_GBPS.items():
+        rows = [{USER: series[0].rows[0][USER], "gbps_per_gpu": most.value}, {USER: TIGHT, "gbps_per_gpu": least.value}]
+        series.append(Series(f"paper: {label}", rows, series[0].panel, "read off figure 12"))
     notes = [
+        "Paper: largest and smallest value, at our loosest point and at 100 tokens/s per user; its axis is not known.",
         "Prefill at its pipelined rate. Only GPUs with a KV shard of their own send and take. KV cache in FP8.",
         "1M/2048 without a limit on the first token; the model is configured for 163840 tokens.",
     ]

@@ -21,10 +21,11 @@ from solver.instance import MODES, Instance, Mode
 from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
+from solver.study.chunks import chunked
 from solver.study.figure import Row
 from solver.verifier import verify_frontier
 
-Chunks = Literal["any", "whole", "cut"]
+Chunks = Literal["any", "whole", "cut"] | int
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Case:
     modes
         Allowed modes.
     chunks
-        Co-located engines: any, those that take whole prompts, or those that cut them (piggybacking).
+        Co-located engines: any, those that take whole prompts, those that cut them (piggybacking), or those that cut
+        them into chunks of that many tokens.
     domain_gpus
         GPUs of an NVLink domain.
     gpus
@@ -79,7 +81,7 @@ class Counts:
 @dataclass
 class Remembered:
     """
-    The embedded cost model, asked once for each query.
+    The embedded cost model, asked once for each query, with chunks of several sizes beside the one of its own.
 
     Parameters
     ----------
@@ -104,7 +106,9 @@ class Remembered:
             query = replace(query, pool_gpus=None)
         key = repr(query)
         if key not in self.known:
-            self.known[key] = self.model.curves(query)
+            found = self.model.curves(query)
+            more = chunked(query, self.basis, found.curves)
+            self.known[key] = replace(found, curves=(*found.curves, *more))
             self.counts.design_points += sum(
                 len(range(curve.batch[0], curve.batch[-1] + 1, curve.batch_step)) for curve in self.known[key].curves
             )
@@ -154,14 +158,14 @@ class Bench:
             self._engines[key] = (instance, engines_of(instance, self.model))
         instance, engines = self._engines[key]
         serving = replace(instance.serving, modes=case.modes)
-        return replace(instance, serving=serving), _chosen(engines, case, instance)
+        return replace(instance, serving=serving), of_modes(engines, instance, case.modes, case)
 
     def candidates(self, case: Case) -> Candidates:
         """The operating points of a case."""
         instance, engines = self.engines(case)
         return Candidates(instance, engines, points_of(instance, engines))
 
-    def frontier(self, case: Case, at: tuple[Fraction, ...] = (), time_limit_s: float | None = None) -> Frontier:
+    def frontier(self, case: Case, at: tuple[Fraction, ...] = ()) -> Frontier:
         """
         The exact frontier of a case, checked by the verifier.
 
@@ -171,47 +175,84 @@ class Bench:
             The case.
         at
             Interactivities (tokens/s/user) to answer, instead of the whole frontier.
-        time_limit_s
-            Wall seconds after which the frontier ends where it is.
 
         Raises
         ------
+        KeyboardInterrupt
+            When the user interrupts.
         RuntimeError
             When the verifier refutes a point: our fault.
         """
         if case in self._frontiers and not at:
             return self._frontiers[case]
-        instance, engines = self.engines(case)
-        clock = Clock(Controls(time_limit_s=time_limit_s))
-        candidates = Candidates(instance, engines, points_of(instance, engines))
-        sweep = sweep_of(instance, engines, candidates, clock)
-        found = sweep.at(at, self._ticked) if at else sweep.trace(self._ticked)
-        faults = verify_frontier(instance, engines, found.as_dict()).faults
-        if faults:
-            raise RuntimeError(f"{case}: {faults[0]}")
+        found = traced(*self.engines(case), at=at, tick=self.tick)
         self.counts.solves += max(found.solves, len(found.points))
         if not at:
             self._frontiers[case] = found
         return found
 
-    def _ticked(self, _point: FrontierPoint) -> None:
-        self.tick()
+
+def traced(
+    instance: Instance,
+    engines: EngineSet,
+    *,
+    at: tuple[Fraction, ...] = (),
+    tick: Callable[[], object] = lambda: None,
+) -> Frontier:
+    """
+    The exact frontier of an instance, checked by the verifier.
+
+    Parameters
+    ----------
+    instance, engines
+        The instance and its engines.
+    at
+        Interactivities (tokens/s/user) to answer, instead of the whole frontier.
+    tick
+        Called after every proved point.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the user interrupts: a sweep ends early then, and half a frontier must not pass for a whole one.
+    RuntimeError
+        When the verifier refutes a point: our fault.
+    """
+    clock = Clock(Controls())
+    candidates = Candidates(instance, engines, points_of(instance, engines))
+    sweep = sweep_of(instance, engines, candidates, clock)
+
+    def ticked(_point: FrontierPoint) -> None:
+        tick()
+
+    found = sweep.at(at, ticked) if at else sweep.trace(ticked)
+    if clock.interrupted:
+        raise KeyboardInterrupt
+    faults = verify_frontier(instance, engines, found.as_dict()).faults
+    if faults:
+        raise RuntimeError(f"{instance.name}: {faults[0]}")
+    return found
 
 
-def _chosen(engines: EngineSet, case: Case, instance: Instance) -> EngineSet:
-    """The engines of the modes and chunks of a case, numbered anew."""
-    roles = {role for mode in case.modes for workload in instance.workloads for role in workload.roles(mode)}
+def of_modes(engines: EngineSet, instance: Instance, modes: tuple[Mode, ...], case: Case | None = None) -> EngineSet:
+    """The engines of modes, and of the chunks of a case, numbered anew."""
+    roles = {role for mode in modes for workload in instance.workloads for role in workload.roles(mode)}
     kept = [
         e
         for e in engines.engines
-        if e.curve.role in roles and _has_chunks(e.curve.role, e.curve.chunk_tokens, e.workload.isl, case)
+        if e.curve.role in roles
+        and (case is None or _has_chunks(e.curve.role, e.curve.chunk_tokens, e.workload.isl, case))
     ]
     return replace(engines, engines=tuple(replace(engine, index=index) for index, engine in enumerate(kept)))
 
 
 def _has_chunks(role: str, chunk_tokens: int, isl: int | Fraction, case: Case) -> bool:
     """Whether an engine cuts prompts as the case asks; of other roles any."""
-    return case.chunks == "any" or role != "colocated" or (case.chunks == "cut") == (chunk_tokens < isl)
+    if case.chunks == "any" or role != "colocated":
+        return True
+    return (
+        chunk_tokens == case.chunks if isinstance(case.chunks, int) else (case.chunks == "cut") == (chunk_tokens < isl)
+    )
 
 
 def rows_of(frontier: Frontier) -> list[Row]:

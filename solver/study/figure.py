@@ -51,6 +51,8 @@ class Axes:
         What they are, with units.
     log_x, log_y
         Whether an axis is logarithmic.
+    y_from
+        Where the vertical axis begins.
     """
 
     x: str
@@ -59,6 +61,7 @@ class Axes:
     y_label: str
     log_x: bool = False
     log_y: bool = False
+    y_from: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Figure:
         What it holds.
     notes
         What a reader should know of it.
+    panel_axes
+        Axes of panels that are not drawn as the others.
     """
 
     number: int
@@ -85,6 +90,7 @@ class Figure:
     axes: Axes
     series: list[Series]
     notes: list[str] = field(default_factory=list)
+    panel_axes: dict[str, Axes] = field(default_factory=dict)
 
     def of(self, name: str, panel: str = "") -> Series:
         """The series of that name, in a panel where several have it."""
@@ -102,7 +108,8 @@ class Figure:
     def from_dict(cls, document: dict[str, Any]) -> Figure:
         """From the file of a figure."""
         axes, series = Axes(**document["axes"]), [Series(**each) for each in document["series"]]
-        return cls(document["number"], document["title"], axes, series, document["notes"])
+        others = {panel: Axes(**each) for panel, each in document["panel_axes"].items()}
+        return cls(document["number"], document["title"], axes, series, document["notes"], others)
 
     def as_csv(self) -> str:
         """One row a point, with panel, series and source first."""

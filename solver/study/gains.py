@@ -59,6 +59,12 @@ class Gain:
         )
         return exp(area / (log(self.rows[-1][0]) - log(self.rows[0][0])))
 
+    @property
+    def halves(self) -> tuple[float, float]:
+        """Geometric means of the loose and of the tight half, on a logarithmic axis."""
+        middle = (len(self.rows) + 1) // 2
+        return Gain(self.rows[:middle]).mean, Gain(self.rows[middle - 1 :]).mean
+
     def share_of(self, interactivity: float) -> float:
         """Where an interactivity lies between both ends, on a logarithmic axis: 0 loosest, 1 tightest."""
         low, high = self.rows[0][0], self.rows[-1][0]

@@ -46,6 +46,8 @@ CTX_GEN = {
     "Llama 3.1 8B": (Said(0.41, "P", 9), Said(0.35, "P", 9)),
 }
 """Figure 9: prefill GPUs per decode GPU at the loose and at the tight end."""
+TIGHT = 100.0
+"""Tokens/s/user that count as the tight end of figures 9, 10 and 12; the axis of the paper's figures is not known."""
 FIXED_HALF_PLATEAU = Said(0.42, "P", 10)
 """Figure 10: the level of the fixed ratio 0.5 over the peak of the matched one."""
 FIXED_HIGH = (Said(0.97, "P", 10), Said(0.05, "P", 10))
@@ -62,6 +64,7 @@ _B200 = "InferenceX results, DeepSeek-R1 FP4, 8k/1k on B200"
 _NVL = "InferenceX blog, DeepSeek-R1 FP4, 1k/1k, GB200 NVL72 over B200"
 _GB300 = "InferenceX results, DeepSeek-R1 FP4, 8k/1k on GB300"
 _H20 = "LMSYS blog 2026-01-15, DeepSeek-V3.1 on H20, 128K tokens, TP 8 a stage"
+_QWEN = "LMSYS blog 2026-01-15, Qwen3-235B-A22B on H20, 128K tokens, TP 4 a stage, chunks of equal time"
 _USER = "tokens_per_s_per_user"
 
 
@@ -83,6 +86,7 @@ _MEASURED = {
         [{"pp": pp, "ftl_s": ftl, "gpus": 8 * pp, "tokens_per_s_per_gpu": rate / (8 * pp), "efficiency": share}
          for pp, ftl, rate, share in ((1, 48.5, 2650, 1.0), (2, 28.3, 4700, 0.887), (4, 15.5, 8800, 0.83))], _H20,
     ),
+    "Qwen3-235B-A22B, TP 4 a stage": ([{"pp": 1, "efficiency": 1.0}, {"pp": 8, "efficiency": 0.769}], _QWEN),
 }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from costmodels.engine import Engine
 from costmodels.formats import exact, formats
 from costmodels.gpus import gpu
-from costmodels.layers import Engine
 from costmodels.models import model
 from costmodels.options import EngineOptions
 from costmodels.partition import Partition
@@ -16,7 +16,7 @@ from solver.study.bench import Bench, Case
 from solver.study.figure import Row, Series
 
 PANEL = "chunk size, one engine at 96 sequences per attention rank"
-CHUNKS = (128, 256, 512, 1024, 2048)
+CHUNKS = (128, 256, 512, 1024, 2048, 4096, 8192)
 BATCH = 96.0
 MLA, MLA_KEPT, GQA = "DeepSeek-R1 (MLA), dp8 ep8", "the same, up-projected KV kept", "Llama 3.1 70B (GQA), tp2"
 

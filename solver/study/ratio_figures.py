@@ -9,9 +9,10 @@ from solver.frontier import Frontier
 from solver.instance import Mode
 from solver.study.bench import Bench, Case, rows_of
 from solver.study.figure import Axes, Figure, Row, Series
-from solver.study.frontier_figures import CUT_NOTE, FRONTIER
+from solver.study.frontier_figures import CUT_NOTE, FRONTIER, SILICON_NOTE
 from solver.study.gains import GPU, USER
-from solver.study.paper_numbers import measured
+from solver.study.paper_numbers import CTX_GEN, TIGHT, measured
+from solver.study.silicon import silicon
 
 RATIO = Axes(USER, "ctx_gen", "interactivity: output tokens/s per user", "prefill GPUs per decode GPU", False, True)
 FIXED = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(7, 2))
@@ -31,8 +32,10 @@ def figure_9(bench: Bench) -> Figure:
     """The optimal ratio over interactivity, and what a finite fleet leaves of it."""
     only: tuple[Mode, ...] = ("disaggregated",)
     series = [Series(label, rows_of(bench.frontier(Case(name, only))), UNLIMITED) for label, name in MODELS]
+    for label, name in MODELS:
+        series += silicon(name, "disaggregated", UNLIMITED, label)
     for gpus in FLEETS:
-        found = bench.frontier(Case("r1-16k-2k", only, gpus=gpus), at=ASKED, time_limit_s=60)
+        found = bench.frontier(Case("r1-16k-2k", only, gpus=gpus), at=ASKED)
         series.append(Series(f"{gpus} GPUs", rows_of(found), FLEET_PANEL))
     series += [
         Series("unlimited", series[0].rows, FLEET_PANEL),
@@ -41,8 +44,23 @@ def figure_9(bench: Bench) -> Figure:
         Series("first token in 2 s", _rows(bench, ttft_ms=2000), SENSITIVITY),
         measured("ctx:gen on the measured frontier", FLEET_PANEL),
     ]
-    notes = [CUT_NOTE, "Fleets: all GPUs of the fleet count, whole replicas, 10 to 110 tokens/s per user asked for."]
+    series += _paper_ends(series)
+    notes = [
+        CUT_NOTE, SILICON_NOTE,
+        "Paper: both ends of each curve, at our loosest point and at 100 tokens/s per user; its axis is not known.",
+        "Fleets: all GPUs of the fleet count, whole replicas, 10 to 110 tokens/s per user asked for.",
+    ]  # fmt: skip
     return Figure(9, "Optimal ratio of prefill to decode GPUs, 16384 in, 2048 out", RATIO, series, notes)
+
+
+def _paper_ends(series: list[Series]) -> list[Series]:
+    """The ends of the paper's curves, drawn where ours begin and at the interactivity that counts as tight."""
+    found = []
+    for index, (label, _) in enumerate(MODELS):
+        loose, tight = CTX_GEN[label]
+        rows = [{USER: series[index].rows[0][USER], "ctx_gen": loose.value}, {USER: TIGHT, "ctx_gen": tight.value}]
+        found.append(Series(f"paper: {label}", rows, UNLIMITED, "read off figure 9"))
+    return found
 
 
 def _rows(bench: Bench, ttft_ms: int | None = None, decode_precision: str | None = None) -> list[Row]:
@@ -54,10 +72,12 @@ def figure_10(bench: Bench) -> Figure:
     """Fixed ratios against the matched one."""
     case = Case("r1-16k-2k", ("disaggregated",))
     frontier, candidates = bench.frontier(case), bench.candidates(case)
-    series = [Series("matched", rows_of(frontier))]
-    series += [Series(f"fixed {float(ratio):g}", fixed_ratio(frontier, candidates, ratio)) for ratio in FIXED]
+    series = [Series("matched", rows_of(frontier), UNLIMITED)]
+    series += [
+        Series(f"fixed {float(ratio):g}", fixed_ratio(frontier, candidates, ratio), UNLIMITED) for ratio in FIXED
+    ]
     for gpus in FLEETS:
-        found = bench.frontier(Case("r1-16k-2k", gpus=gpus), at=ASKED, time_limit_s=60)
+        found = bench.frontier(Case("r1-16k-2k", gpus=gpus), at=ASKED)
         series.append(Series(f"{gpus} GPUs", rows_of(found), FLEETS_OPEN))
     series.append(Series("unlimited", rows_of(bench.frontier(Case("r1-16k-2k"))), FLEETS_OPEN))
     notes = [CUT_NOTE, "Fixed: the same best prefill and decode points; the slower pool sets the rate."]

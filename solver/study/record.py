@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from solver.study.figure import Figure, Series
 from solver.study.gains import GPU, USER, best_at
 
 FILE = Path(instances.__file__).parent / "paper" / "frontiers.csv"
+FRONTIERS = "paper/frontiers"
+"""What ``bench`` calls the record."""
 RECORDED_BASIS: Basis = "served"
 FIELDS = ("figure", "panel", "series", "points", "peak", "area", "fastest")
 DIGITS = 9
@@ -78,20 +80,22 @@ def recorded() -> dict[Key, Shape]:
 
 
 def write(figures: Mapping[int, Figure]) -> None:
-    """Records the frontiers of figures; others stay as they are."""
+    """Records the frontiers of figures; those of other figures stay as they are."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FIELDS)
-    for key, shape in sorted({**recorded(), **shapes(figures)}.items()):
+    others = {key: shape for key, shape in recorded().items() if key[0] not in figures}
+    for key, shape in sorted({**others, **shapes(figures)}.items()):
         writer.writerow([*key, shape.points, shape.peak, shape.area, shape.fastest])
     write_whole(FILE, text.getvalue())
 
 
 def moved(figures: Mapping[int, Figure]) -> list[str]:
     """A line for each frontier that is not as recorded, with how far its peak, area and end are off."""
-    before, lines = recorded(), []
-    for key, now in shapes(figures).items():
-        old, where = before.get(key), f"figure {key[0]}, {', '.join(filter(None, key[1:]))}"
+    before, found, lines = recorded(), shapes(figures), []
+    lines += [f"GONE {_where(key)}" for key in before if key[0] in figures and key not in found]
+    for key, now in found.items():
+        old, where = before.get(key), _where(key)
         if old is None:
             lines.append(f"NOT RECORDED {where}")
         elif old != now:
@@ -100,3 +104,36 @@ def moved(figures: Mapping[int, Figure]) -> list[str]:
             points = f"{old.points} to {now.points} points"
             lines.append(f"MOVED {where}: peak {peak}, area {area}, fastest {fastest}, {points}")
     return lines
+
+
+def _where(key: Key) -> str:
+    return f"figure {key[0]}, {', '.join(filter(None, key[1:]))}"
+
+
+def frontiers(record: bool, say: Callable[[str], object]) -> bool:
+    """
+    Runs the study and compares its frontiers with the record, or writes the record anew.
+
+    Parameters
+    ----------
+    record
+        Whether to write.
+    say
+        Called with each line.
+
+    Returns
+    -------
+    bool
+        Whether every frontier is as recorded; true where they were written.
+    """
+    from solver.study.run import run
+
+    study = run(basis=RECORDED_BASIS)
+    count, lines = len(shapes(study.figures)), [] if record else moved(study.figures)
+    if record:
+        write(study.figures)
+    for line in lines:
+        say(line)
+    verdict = "recorded" if record else f"{len(lines)} DEVIATE" if lines else "same"
+    say(f"{FRONTIERS:<38}{count} frontiers, {study.solves:,} optima, {study.wall_s:.1f} s  {verdict}")
+    return not lines

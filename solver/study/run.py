@@ -20,11 +20,14 @@ from solver.study.bench import Bench
 from solver.study.figure import Figure
 from solver.study.figures import FIGURES
 from solver.study.record import RECORDED_BASIS, moved, write
+from solver.study.silicon import statement
 from solver.study.trends import Finding, findings
 
 Progress = Callable[[int, int, float], object]
 """Called with the figure at work, the points proved so far, and the share of the figures that are done."""
 ROOT = Path(__file__).parent.parent.parent
+TAKEN = ("design_points", "solves", "wall_s")
+"""What each figure's file says that it took."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Study:
         Operating points priced, optima proved; of figures kept from before too.
     wall_s
         Seconds of this run.
+    figures_s
+        Seconds that the figures took to make, those kept from before too.
     kept
         Figures taken from an earlier run.
     """
@@ -54,6 +59,7 @@ class Study:
     design_points: int
     solves: int
     wall_s: float
+    figures_s: float
     kept: tuple[int, ...] = ()
 
     @property
@@ -90,6 +96,8 @@ def run(
     ------
     InputError
         When a figure is unknown, or the folder cannot be written.
+    KeyboardInterrupt
+        When the user interrupts; figures that are done stand in the folder.
     """
     wanted = _wanted(numbers, folder, plot)
     started, points, current = time.perf_counter(), 0, 0
@@ -101,16 +109,13 @@ def run(
 
     bench = Bench(basis, tick)
     found: dict[int, Figure] = {}
-    kept: list[int] = []
-    design_points = solves = 0
+    kept = () if folder is None else tuple(n for n in standing(folder, basis) if n in wanted)
+    documents = []
     for current in wanted:
         progress(current, points, len(found) / len(wanted))
-        document = None if folder is None else _read(folder, current, basis)
-        if document is not None:
-            kept.append(current)
-        document = document or _made(bench, current, folder)
-        found[current] = Figure.from_dict(document["figure"])
-        design_points, solves = design_points + document["design_points"], solves + document["solves"]
+        document = _read(folder, current, basis) if folder is not None and current in kept else None
+        documents.append(document or _made(bench, current, folder))
+        found[current] = Figure.from_dict(documents[-1]["figure"])
         if plot and folder is not None:
             from solver.study.draw import draw
 
@@ -118,7 +123,9 @@ def run(
     judged = findings(found)
     if folder is not None:
         write_whole(folder / "trends.json", json.dumps([finding.as_dict() for finding in judged], indent=1) + "\n")
-    return Study(basis, found, judged, design_points, solves, time.perf_counter() - started, tuple(kept))
+    design_points, solves, figures_s = (sum(d[name] for d in documents) for name in TAKEN)
+    wall_s = time.perf_counter() - started
+    return Study(basis, found, judged, design_points, solves, wall_s, figures_s, kept)
 
 
 def _wanted(numbers: Sequence[int], folder: Path | None, plot: bool) -> list[int]:
@@ -141,11 +148,12 @@ def _wanted(numbers: Sequence[int], folder: Path | None, plot: bool) -> list[int
 
 def _made(bench: Bench, number: int, folder: Path | None) -> dict[str, Any]:
     """Makes a figure, and writes it where a folder is given."""
-    before = (bench.counts.design_points, bench.counts.solves)
+    before, started = (bench.counts.design_points, bench.counts.solves), time.perf_counter()
     figure = FIGURES[number](bench)
     document = {
         "format": "study-figure", "version": 1, "program": program(), "basis": bench.basis,
         "design_points": bench.counts.design_points - before[0], "solves": bench.counts.solves - before[1],
+        "wall_s": round(time.perf_counter() - started, 3),
         "figure": figure.as_dict(),
     }  # fmt: skip
     if folder is not None:
@@ -172,7 +180,8 @@ def program() -> str:
         ("costmodels", "**/*.py"),
         ("costmodels/data", "*"),
         ("solver", "**/*.py"),
-        ("instances", "paper/*"),
+        ("instances", "paper/*.json"),
+        ("instances", "paper/silicon.csv"),
         ("instances", "traffic/*"),
     ):
         for file in sorted((ROOT / folder).glob(pattern)):
@@ -195,6 +204,11 @@ def recording(study: Study) -> None:
     write(study.figures)
 
 
+def standing(folder: Path | None, basis: Basis) -> tuple[int, ...]:
+    """Figures of this program and basis that stand in a folder: what an interrupted run leaves to the next one."""
+    return () if folder is None else tuple(n for n in FIGURES if _read(folder, n, basis) is not None)
+
+
 def lines(study: Study) -> list[str]:
     """The table of trends, and what it took."""
     table = [("holds", "trend", "quantity", "paper", "ours")]
@@ -211,10 +225,13 @@ def lines(study: Study) -> list[str]:
         f"{len(study.figures)} figures, {study.design_points:,} design points, {study.solves:,} optima proved, "
         f"{study.wall_s:.1f} s, roofline basis {study.basis}"
     )
+    if {1, 6, 7, 8, 9} & set(study.figures):
+        text.append(statement())
     if study.basis == RECORDED_BASIS and study.figures:
         text += moved(study.figures)
     if study.kept:
-        text.append(f"taken from an earlier run: figures {', '.join(map(str, study.kept))}")
+        kept = ", ".join(map(str, study.kept))
+        text.append(f"taken from an earlier run: figures {kept}; all figures took {study.figures_s:.1f} s to make")
     return text
 
 
