@@ -144,6 +144,7 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
 @click.option("--workload", "workloads", multiple=True, help="Sweep this workload's TPOT only (repeatable).")
 @click.option("--allow-unserved", is_flag=True, help="Workloads may end with nothing.")
 @click.option("--min-step", metavar="P%", default="0", help="Skip points closer than this in interactivity.")
+@click.option("--plain", is_flag=True, help="Prove every point by a model, none by a bound (slower).")
 def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
     """The exact frontier: tokens/s/GPU against tokens/s/user."""
     from solver.arguments import numbers_of, options_of, share_of
@@ -236,13 +237,43 @@ def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit:
 @main.command(epilog=EPILOG)
 @click.argument("names", nargs=-1)
 @click.option("--record", is_flag=True, help="Write the recorded optima anew (every one proved twice).")
-@click.option("--time-limit", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds a solve.")
-def bench(names: tuple[str, ...], record: bool, time_limit: float) -> None:
+@click.option("--export", type=click.Path(path_type=Path), metavar="DIR", help="Write the models as .lp and .mps.")
+@click.option("--compare", is_flag=True, help="Compare back ends, and cases (NAMES) with aiconfigurator.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Raw results of --compare.")
+@click.option("--repeats", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs of --compare.")
+@click.option("--peer-python", metavar="PYTHON", help="Interpreter with aiconfigurator 0.12, for --compare.")
+@click.option("--peer-only", is_flag=True, help="Leave the back ends out of --compare.")
+@click.option("--time-limit", "--limit", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="S",
+              help="Seconds a solve.")  # fmt: skip
+def bench(names: tuple[str, ...], record: bool, export: Path | None, compare: bool, **run: Any) -> None:
     """Solves the built-in instances and compares with the recorded optima."""
     from solver.bench import bench as run_bench
 
-    outcome = run_bench(names, record=record, time_limit_s=time_limit, say=click.echo)
-    sys.exit(OK if outcome else CHECK_FAILED)
+    if record + compare + (export is not None) > 1:
+        fail("--record, --export and --compare: give one of them")
+    if compare:
+        compared(names, **run)
+    elif export is not None:
+        from solver.library import export as write
+
+        sys.exit(OK if write(names, export, time_limit_s=run["time_limit"], say=click.echo) else CHECK_FAILED)
+    else:
+        outcome = run_bench(names, record=record, time_limit_s=run["time_limit"], say=click.echo)
+        sys.exit(OK if outcome else CHECK_FAILED)
+
+
+def compared(names: tuple[str, ...], **run: Any) -> None:
+    """Runs the comparison and says its lines."""
+    from solver.compare.cases import cases_of
+    from solver.compare.run import compare
+
+    try:
+        cases = cases_of(names)
+    except ValueError as error:
+        fail(str(error))
+    python, folder = run["peer_python"] or sys.executable, run["output"]
+    chosen = {"limit_s": run["time_limit"], "repeats": run["repeats"], "peer_only": run["peer_only"]}
+    compare(cases, python=python, folder=folder, say=click.echo, **chosen)
 
 
 class Lists(click.Command):
@@ -352,12 +383,14 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write data and trends there.")
 @click.option("--plot", is_flag=True, help="Draw the figures too.")
 @click.option("--record", is_flag=True, help="Write the recorded frontiers anew (basis served).")
-def study(name: str, output: Path | None, record: bool, **given: Any) -> None:
+@click.option("--record-silicon", is_flag=True, help="Price the frontiers of measured operators anew before.")
+def study(name: str, output: Path | None, record: bool, record_silicon: bool, **given: Any) -> None:
     """Runs a study again: figures and trends; exit code 6 where a trend does not hold."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from solver.study.run import lines, recording, run
+    from solver.study.run import lines, recording, run, standing
+    from solver.study.silicon import record as price_silicon
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -367,12 +400,59 @@ def study(name: str, output: Path | None, record: bool, **given: Any) -> None:
         def progress(figure: int, points: int, share: float) -> None:
             bar.update(task, completed=share, description=f"figure {figure}, {points} points proved")
 
-        found = run(folder=output, progress=progress, **given)
+        try:
+            if record_silicon:
+                click.echo(f"silicon: {price_silicon()} points recorded")
+            found = run(folder=output, progress=progress, **given)
+        except KeyboardInterrupt:
+            there = standing(output, given["basis"])
+            said = f"{len(there)} figures stand in {output}: the same command goes on from there"
+            click.echo(f"interrupted; {said if output else 'nothing is kept without -o DIR'}", err=True)
+            sys.exit(NOT_PROVED if there else NOTHING_FOUND)
     if record:
         recording(found)
     for line in lines(found):
         click.echo(line)
     sys.exit(OK if found.holds else CHECK_FAILED)
+
+
+@main.command(epilog=EPILOG)
+@click.argument("grid", type=click.Path(path_type=Path), metavar="GRID.json")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Tables, journal.")
+@click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Processes; all usable cores by default.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler instead.")
+def sweep(grid: Path, output: Path, workers: int | None, scheduler: str | None) -> None:
+    """The exact frontier of every cell of a grid, as Parquet; what is done is not done again."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    from solver.sweep.run import Progress, lines
+    from solver.sweep.run import sweep as run_sweep
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting workers")
+
+        def progress(now: Progress) -> None:
+            left = "" if now.left_s is None else f", {now.left_s / 60:.1f} min left"
+            bar.update(task, total=now.cells, completed=now.done, description=f"{now.done} of {now.cells} cells{left}")
+
+        say = bar.console.print if console.is_terminal else lambda line: click.echo(line, err=True)
+        found = run_sweep(grid, output, workers=workers, scheduler=scheduler, progress=progress, say=say)
+    for line in lines(found):
+        click.echo(line)
+    sys.exit(sweep_exit(found.statuses))
+
+
+def sweep_exit(statuses: Any) -> int:
+    """The exit code of a sweep: the worst of its cells; infeasible ones and bad input are answers."""
+    if statuses["refuted"]:
+        return CHECK_FAILED
+    if statuses["failed"]:
+        return OUR_FAULT
+    return NOT_PROVED if statuses["stopped"] or statuses["not_run"] else OK
 
 
 @main.command()

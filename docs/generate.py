@@ -1,5 +1,5 @@
 """
-Keeps the pages true: writes the table of keys in ``instance-format.md`` from the schema, and what commands print.
+Keeps the pages true: writes the tables of keys of the formats from their schemas, and what commands print.
 
 ``python docs/generate.py`` rewrites the pages; ``tests/test_docs.py`` fails where one is stale. In a page, in order:
 
@@ -32,10 +32,14 @@ MASKS = (
     (re.compile(r"\d+\.\d+ ms a point"), "T ms a point"),
     (re.compile(r"\d+\.\d+ s\b"), "T s"),
     (re.compile(r"\d+ solves"), "N solves"),
+    (re.compile(r"\d+\.\d+ a minute"), "N a minute"),
     (re.compile(r"OR-Tools [\d.]+"), "OR-Tools V"),
     (re.compile(r"\bmodel [0-9a-f]{16}"), "model H"),
 )
 """What may differ from run to run or from one OR-Tools to the next: times, number of solves, versions, model hashes."""
+
+FORMATS = {"instance-format.md": "solver/instance_schema.json", "sweep.md": "solver/sweep/grid_schema.json"}
+"""Pages with tables of keys, and the schema that these are written from."""
 
 PLAIN = {"min": "Lower end, included", "max": "Upper end, included", "(a name)": "A role, or the name of a workload"}
 """Words for keys that the schema leaves without."""
@@ -144,9 +148,9 @@ def refreshed(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_keys(text: str) -> str:
-    """The text of the instance format page with the tables of keys written anew."""
-    schema = json.loads((ROOT / "solver" / "instance_schema.json").read_text("utf-8"))
+def with_keys(text: str, schema_file: str = "solver/instance_schema.json") -> str:
+    """The text of a page with the tables of keys of a format written anew."""
+    schema = json.loads((ROOT / schema_file).read_text("utf-8"))
     head, rest = text.split(START)
     tables = "\n".join(_Keys().sections("$", schema))
     return f"{head}{START}\n\n{tables}\n{END}{rest.split(END)[1]}"
@@ -184,6 +188,8 @@ class _Keys:
         if "oneOf" in node:
             words = [self._type(option) for option in node["oneOf"]]
             return " or ".join("a list of them" if word == f"list of {words[0]}" else word for word in words)
+        if "type" not in node:
+            return "anything"
         names = node["type"] if isinstance(node["type"], list) else [node["type"]]
         return " or ".join(self._named(name, node) for name in names)
 
@@ -250,8 +256,9 @@ def slug(heading: str) -> str:
 
 def main() -> None:
     """Rewrites the pages."""
-    keys = ROOT / "docs" / "instance-format.md"
-    keys.write_text(with_keys(keys.read_text("utf-8")), "utf-8")
+    for name, schema_file in FORMATS.items():
+        keys = ROOT / "docs" / name
+        keys.write_text(with_keys(keys.read_text("utf-8"), schema_file), "utf-8")
     for page in PAGES:
         page.write_text(refreshed(page), "utf-8")
 

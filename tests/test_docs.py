@@ -45,10 +45,11 @@ def test_commands_print_what_the_page_shows(page: Path) -> None:
             pytest.fail(f"{_name(page)}:{shown.start}: stale, run docs/generate.py; printed now:\n{text}")
 
 
-def test_instance_format_is_current() -> None:
+@pytest.mark.parametrize(("name", "schema"), generate.FORMATS.items())
+def test_tables_of_keys_are_current(name: str, schema: str) -> None:
     """The tables of keys are those of the schema."""
-    text = (ROOT / "docs" / "instance-format.md").read_text("utf-8")
-    assert generate.with_keys(text) == text
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    assert generate.with_keys(text, schema) == text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -24,12 +24,13 @@ def oracle_of(name: str) -> tuple[str, Fraction | None]:
     """The oracle that applies to a built-in instance, and its optimum; an empty name where none does."""
     facts = json.loads(instances.path(name).read_text())
     unlimited = any(pool["gpus"] == "unlimited" for pool in facts["pools"])
-    if facts["cost_model"]["kind"] != "curves" or isinstance(facts["cost_model"]["path"], list) or unlimited:
+    source = facts.get("cost_model", {"kind": "roofline"})
+    if source["kind"] != "curves" or isinstance(source["path"], list) or unlimited:
         return "", None
     if not all(isinstance(workload.get(side), int) for workload in facts["workloads"] for side in ("isl", "osl")):
         return "", None  # the oracles know constant lengths only
     instance, rows = read_case(instances.path(name))
-    if name.startswith("tiny-") and sum(int(pool["gpus"]) for pool in instance["pools"]) <= 16:
+    if source["path"].startswith("curves/tiny-") and sum(int(pool["gpus"]) for pool in instance["pools"]) <= 16:
         return "enumeration", enumeration.optimum(instance, rows)
     hybrid = instance.get("serving", {}).get("hybrid", False)
     if instance.get("objective", "throughput") != "throughput" or hybrid:
