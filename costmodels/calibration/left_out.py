@@ -189,7 +189,9 @@ def _loops(measured: Path) -> list[Loop]:
 
 def _name(engine: Engine, what: str) -> str:
     """What is left out together: all checkpoints of a model's shape, a GPU, or nothing in particular."""
-    return {"models": f"{engine.model.layers} x {engine.model.d_model}", "gpus": engine.gpu.name}.get(what, "")
+    shape = engine.model
+    name = f"{shape.layers} x {shape.d_model}, {shape.experts} experts"
+    return {"models": name, "gpus": engine.gpu.name}.get(what, "")
 
 
 def _part(loop: Loop, what: str) -> str:
