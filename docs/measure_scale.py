@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).parent
 CURVES = HERE.parent / "instances" / "curves"
@@ -51,7 +51,7 @@ class Case:
     pools: int = 1
     workloads: int = 1
     engines: int | None = 1
-    objective: str = "throughput"
+    objective: Literal["throughput", "cost"] = "throughput"
 
     @property
     def key(self) -> str:
@@ -92,7 +92,7 @@ def document(case: Case) -> dict[str, Any]:
         pools.append(
             {"name": f"p{index}", "gpu": gpu, "gpus": count, "nvlink_domain_gpus": domain, "usd_per_gpu_hour": usd}
         )
-    workloads = []
+    workloads: list[dict[str, Any]] = []
     for index in range(case.workloads):
         model, ttft, tpot = MODELS[index % len(MODELS)]
         isl, osl = LENGTHS[(index // len(MODELS) + index) % len(LENGTHS)]
@@ -130,7 +130,11 @@ def instance_of(case: Case) -> Any:
     for engine in engines_of(instance, cost_model_of(instance, HERE)).engines:
         curve, workload = engine.curve, engine.workload
         limit = workload.ttft_ms if curve.role == "prefill" else workload.tpot_ms
-        fit = [rate for ms, rate in zip(curve.latency_ms, curve.requests_per_s, strict=True) if ms <= limit]
+        fit = [
+            rate
+            for ms, rate in zip(curve.latency_ms, curve.requests_per_s, strict=True)
+            if limit is None or ms <= limit
+        ]
         key = (workload.name, curve.role)
         best[key] = max(best.get(key, Fraction(0)), max(fit, default=Fraction(0)) / curve.partition.gpus)
     sized = []
@@ -219,7 +223,7 @@ def line(record: dict[str, Any]) -> str:
     if "wall_s" not in record:
         return f"{size} {engines:>7}  {record['status']}"
     gap = record["gap"]
-    shown = record["status"] + (f", gap {gap:.1e}" if gap else "")
+    shown = record["status"] + (f", gap {gap:.1e}" if record["status"] == "feasible" and gap is not None else "")
     count = record.get("columns", record["points"])
     times = f"{record['cpu_s']:>8.2f} {record['wall_s']:>8.2f} {record['peak_mb']:>6}"
     return f"{size} {engines:>7} {count:>7} {record['solves']:>6} {times}  {shown}"

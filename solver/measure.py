@@ -12,7 +12,7 @@ import pulp
 from solver.deployment import Deployment
 from solver.formulation.handover import links_of
 from solver.formulation.plan_model import PlanModel, whole_weights
-from solver.formulation.scaling import FLOAT_DIGITS, number, short_down, short_up
+from solver.formulation.scaling import FLOAT_DIGITS, LEAST_DECIMALS, WIDEST, number, short_down, short_up
 from solver.formulation.unit import Linear, total
 from solver.handover import Cut, cuts_of
 from solver.instance import Instance, Workload
@@ -178,14 +178,31 @@ def floor_row(model: PlanModel, floor: Floor, sides: Sides) -> pulp.LpConstraint
         for workload in model.instance.workloads:
             if limit[workload.name] is None:
                 constant += measure.weights[workload.name] * (workload.max_requests_per_s or 0)
+    worths = net_worth(model, measure, sides)
+    step = _step_of(model, worths, floor.value - constant)
     terms = []
-    for unit, worth in zip(model.draft.units, net_worth(model, measure, sides), strict=True):
+    for unit, worth in zip(model.draft.units, worths, strict=True):
         if worth:
-            steps = math.ceil(worth * scaling.unit / scaling.step)
-            terms.append(short_up(steps * scaling.step, FLOAT_DIGITS) * unit.replicas)
+            steps = math.ceil(worth * scaling.unit / step)
+            terms.append(short_up(steps * step, FLOAT_DIGITS) * unit.replicas)
     terms += _over_links(model, measure, sides)
-    least = math.floor((floor.value - constant) * scaling.unit / scaling.step) + (1 if floor.strict else 0)
-    return total(terms) >= short_down(least * scaling.step, FLOAT_DIGITS)
+    least = math.floor((floor.value - constant) * scaling.unit / step) + (1 if floor.strict else 0)
+    return total(terms) >= short_down(least * step, FLOAT_DIGITS)
+
+
+def _step_of(model: PlanModel, worths: list[Fraction], value: Fraction) -> Fraction:
+    """
+    The grid of a row: the model's fine one, or a finer one where large fleets made that coarse and the row has room.
+
+    The fine grid leaves room for all workloads with the largest weight; a row with fewer needs less.
+    """
+    scaling = model.scaling
+    if scaling.decimals >= LEAST_DECIMALS or model.draft.instance.kv_links is not None:
+        return scaling.step
+    units = zip(model.draft.units, worths, strict=True)
+    widest = max(sum((abs(worth) * unit.most for unit, worth in units), Fraction(0)), abs(value)) * scaling.unit
+    room = math.floor(math.log10(WIDEST / widest)) if widest else 0
+    return Fraction(10) ** -max(scaling.decimals, min(room, LEAST_DECIMALS))
 
 
 def _over_links(model: PlanModel, measure: Measure, sides: Sides) -> list[Linear]:

@@ -19,6 +19,9 @@ from solver.measure import Floor, Measure, Sides, all_sides, bottlenecks, demand
 
 Verdict = Literal["optimal", "feasible", "infeasible", "unknown"]
 
+WIDE = 512
+"""Replicas of one point beyond which a search climbs by its objective from a hint, and keeps the bounds it sees."""
+
 
 class Stopped(Exception):
     """A limit or an interrupt came before the answer."""
@@ -136,6 +139,9 @@ class Search:
         self.floors: list[Floor] = []
         self._rows = 0
         self._known: set[tuple[int, Sides]] = set()
+        self._wide = any(unit.most > WIDE for unit in model.draft.units)
+        self._hint: dict[str, Fraction] | None = None
+        self._least: Fraction | None = None
         self._sides = set() if sides is None else sides
         self._sides.update(all_sides(model.instance))
         for workload in model.instance.workloads:
@@ -162,29 +168,34 @@ class Search:
         """
         best, bound = start, None
         try:
-            if best is not None:
+            if best is not None and not self._wide:
                 self.require(Floor(measure, measure.of(best), strict=True))
                 self.model.maximise(total([]))
                 better, _ = self._solve()
                 if better is None:
                     return self._proved(best, measure)
                 best = better
+            self._start_from(best)
             self.model.maximise(measure.objective(self.model))
             found, answer = self._solve()
             if found is None:
+                if best is not None and self._wide:  # no row asks for more than the start: the back end is wrong
+                    return Optimum("feasible", best, measure.of(best), None, self.model.milp)
                 none = Optimum("infeasible", None, None, None, self.model.milp)
                 return none if best is None else self._proved(best, measure)
             best = found if best is None or measure.of(found) >= measure.of(best) else best
+            self._start_from(best)
             if answer.bound is not None:
                 bound = answer.bound / self.model.scaling.unit
             closed = answer.status == "optimal" and bound is not None and bound <= measure.of(best)
-            if closed and self.second is None:
+            if closed and (self.second is None or self._agreed(measure.of(best))):
                 return self._proved(best, measure)
             if answer.status != "optimal" or self._within_gap(bound, measure.of(best)):
                 return Optimum("feasible", best, measure.of(best), bound, self.model.milp)
             while True:
+                self._hint = None  # it breaks the row that asks for more
                 self.require(Floor(measure, measure.of(best), strict=True))
-                self.model.maximise(total([]))
+                self.model.maximise(measure.objective(self.model) if self._wide else total([]))
                 better, _ = self._solve()
                 if better is None:
                     return self._proved(best, measure)
@@ -192,7 +203,32 @@ class Search:
         except (Stopped, KeyboardInterrupt) as reason:
             self.clock.stopped(reason)
             value = None if best is None else measure.of(best)
+            if value is not None and self._least is not None:
+                seen = max(self._least, value)  # later rows ask for more than the best: what beats it stays below
+                bound = seen if bound is None else min(bound, seen)
             return Optimum("unknown" if best is None else "feasible", best, value, bound, self.model.milp)
+
+    def _agreed(self, value: Fraction) -> bool:
+        """
+        Whether the second back end, too, finds nothing above a value in a wide model.
+
+        There a row that asks for more takes both long to refute; the objective, with a hint at its optimum, does not.
+        """
+        if not self._wide or self.second is None:
+            return False
+        self.clock.solves += 1
+        answer = self.second.solve(self.model.milp, self.clock.remaining(), self._hint)
+        self.clock.interrupted |= answer.raw_status.endswith("interrupted")
+        return (
+            answer.status == "optimal" and answer.bound is not None and answer.bound <= value * self.model.scaling.unit
+        )
+
+    def _start_from(self, best: Deployment | None) -> None:
+        """In a wide model the next solve starts near a deployment."""
+        if self._wide and best is not None:
+            now = {(a.engine.index, a.batch): a.replicas for a in best.assignments}
+            pairs = zip(self.model.draft.units, self._replicas(now), strict=True)
+            self._hint = {unit.replicas.name: Fraction(count) for unit, count in pairs}
 
     def _proved(self, best: Deployment, measure: Measure) -> Optimum:
         value = measure.of(best)
@@ -252,8 +288,11 @@ class Search:
         """
         while True:
             self.clock.solves += 1
-            answer = self.backend.solve(self.model.milp, self.clock.remaining())
+            answer = self.backend.solve(self.model.milp, self.clock.remaining(), self._hint)
             self.clock.interrupted |= answer.raw_status.endswith("interrupted")
+            if answer.bound is not None and self.model.milp.problem.objective:
+                seen = answer.bound / self.model.scaling.unit
+                self._least = seen if self._least is None else min(self._least, seen)
             if answer.status == "infeasible" and self.second is not None:
                 answer = self.second.solve(self.model.milp, self.clock.remaining())
             if answer.status == "infeasible":

@@ -26,6 +26,7 @@ from solver.points import points_of
 from solver.read import read_instance
 from solver.result import Result, Run
 from solver.stages import Staged, Stages
+from solver.start import start_of
 from solver.verdict import judged
 from solver.verifier import verify_frontier
 
@@ -97,7 +98,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     clock = Clock(options.controls)
     first = backend(options.backend)
     claim = claim_of(first, options.formulation, instance, candidates, clock)
-    start = claim.deployment or hinted(options.hint, instance, engines)
+    start = claim.deployment or hinted(options.hint, instance, engines) or start_of(instance, candidates, clock)
     stages = Stages(instance, candidates, CpSat(), clock, second=CpSat(presolve=True))
     staged = stages.run(last="canonical" if options.tiebreak else "objective", start=start)
     reasons = reasons_for(stages, model) if staged.objective.verdict == "infeasible" else ()

@@ -273,7 +273,8 @@ def _interpolated(
     at: Integers = np.array(whole, dtype=kind)
     knots = np.array(curve.batch, dtype=np.int64)
     if not curve.interpolate or len(knots) == 1:
-        return at * segments
+        kept: Integers = at[np.searchsorted(knots, batch)] * segments  # thinning may have left knots out
+        return kept
     left = np.minimum(np.searchsorted(knots, batch, side="right") - 1, len(knots) - 2)
     length = ((knots[left + 1] - knots[left]) // step).astype(kind)
     offset: Integers = ((batch - knots[left]) // step).astype(kind)

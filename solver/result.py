@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
 from costmodels.operating_curve import ROLES, Role
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
-from solver.instance import Instance, Workload
+from solver.instance import Instance, Pattern, Workload
 from solver.kv_flows import KvFlows, kv_flows
 from solver.placement import placements
 from solver.slack import slacks
@@ -152,8 +152,26 @@ def _run_dict(run: Run) -> dict[str, Any]:
 
 
 def instance_hash(instance: Instance, engines: EngineSet) -> str:
-    """SHA-256 of instance and curves, 16 hexadecimal digits."""
-    return hashlib.sha256(f"{instance!r}\n{engines.digest()}".encode()).hexdigest()[:16]
+    """SHA-256 of instance and curves, 16 hexadecimal digits; the same in every process."""
+    serving = instance.serving
+    allow, deny = (
+        {role: tuple(map(_ordered, some)) for role, some in p.items()} for p in (serving.allow, serving.deny)
+    )
+    ordered = replace(instance, serving=replace(serving, allow=allow, deny=deny))
+    return hashlib.sha256(f"{ordered!r}\n{engines.digest()}".encode()).hexdigest()[:16]
+
+
+class _Ordered(frozenset[int | str]):
+    """A set that is written in ascending order; a plain one of names is written in the order of their hashes."""
+
+    def __repr__(self) -> str:
+        members = sorted(self, key=lambda member: (isinstance(member, str), member))
+        return f"frozenset({{{', '.join(map(repr, members))}}})" if members else "frozenset()"
+
+
+def _ordered(pattern: Pattern) -> Pattern:
+    fields = pattern.fields.items()
+    return Pattern({name: _Ordered(some) if isinstance(some, frozenset) else some for name, some in fields})
 
 
 def _float(value: Fraction | int | None) -> float | None:

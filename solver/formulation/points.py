@@ -30,6 +30,7 @@ def build_points(
     must_serve: bool = False,
     coarse: bool = False,
     reach: Fraction = Fraction(0),
+    floats: bool = False,
 ) -> PlanModel:
     """
     Builds the model over the given columns.
@@ -49,6 +50,8 @@ def build_points(
         added without flow variables (:mod:`solver.optimise`).
     reach
         Largest right side, in requests/s, that such rows will have.
+    floats
+        Whether only a float back end reads the model, so that its rows need not fit 64-bit integers.
     """
     rates = [column.requests_per_s for column in columns]
     rates += [rate for w in instance.workloads for rate in (w.requests_per_s, w.max_requests_per_s) if rate is not None]
@@ -57,7 +60,9 @@ def build_points(
     if instance.kv_links is not None:  # rows may count what links carry, once for each way
         together += most * len({column.engine.joint for column in columns})
     weights = [int(weight) for weight in whole_weights(instance.workloads, weighted=True)[0].values()]
-    scaling = scaling_for(rates, most, together, max(weights), segments, coarse)
+    replicas = max((column.most for column in columns), default=0)
+    together, widest = (most, 1) if floats else (together, max(weights))
+    scaling = scaling_for(rates, most, together, widest, segments, coarse, replicas)
     draft = _draft(instance, columns, scaling, most, must_serve)
     families.c1_rate_matching(draft)
     families.c2_modes(draft)

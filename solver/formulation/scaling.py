@@ -19,6 +19,8 @@ LEAST_DECIMALS = 9
 """Decimal places of the fine grid where there is room: ratios need them even where all rates are whole."""
 COARSE_STEPS = 20_000
 """Grid steps that a flow has in a coarse model: enough to find the plan, few enough to search quickly."""
+MOST_COARSE_STEPS = 10**12
+"""The same for the largest fleets, see :func:`coarse_steps`."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,25 @@ def _short(value: Fraction, rounding: str, digits: int) -> float | int:
     return number(Fraction(context.divide(Decimal(value.numerator), Decimal(value.denominator))))
 
 
+def coarse_steps(replicas: int) -> int:
+    """
+    Grid steps of a flow when so many replicas may carry it.
+
+    The rate of each replica is rounded up by less than a step, the flow of N replicas by less than N steps. One replica
+    more or less is 1/N of the flow, so with N^2 steps rounding hides no replica. Up to 141 replicas that is fewer than
+    ``COARSE_STEPS``, which then stays.
+    """
+    return max(COARSE_STEPS, min(replicas * replicas, MOST_COARSE_STEPS))
+
+
 def scaling_for(
-    rates: Sequence[Fraction], most: Fraction, total: Fraction, widest: int, segments: int, coarse: bool
+    rates: Sequence[Fraction],
+    most: Fraction,
+    total: Fraction,
+    widest: int,
+    segments: int,
+    coarse: bool,
+    replicas: int = 0,
 ) -> Scaling:
     """
     The finest grid that 64-bit integers hold, in a unit in which the rates have few digits.
@@ -111,6 +130,8 @@ def scaling_for(
         Common denominator that interpolation brought into the rates.
     coarse
         Whether flows get a coarse grid (for back ends that know integers only).
+    replicas
+        Most replicas that one rate may have; a coarse grid resolves them.
     """
     unit = segments if 1 < segments <= 10**6 and any(_digits(rate) > MOST_DIGITS for rate in rates) else 1
     units = most * unit
@@ -119,7 +140,7 @@ def scaling_for(
     fine = max(0, min(room, max(needed, LEAST_DECIMALS)))
     if not coarse:
         return Scaling(unit, fine, fine)
-    return Scaling(unit, fine, min(fine, math.floor(math.log10(COARSE_STEPS / units))) if units else 0)
+    return Scaling(unit, fine, min(fine, math.floor(math.log10(coarse_steps(replicas) / units))) if units else 0)
 
 
 @lru_cache(maxsize=2**16)
