@@ -95,7 +95,8 @@ def test_long_prompts_in_chunked_pipelines_as_the_paper_shows(basis: Basis) -> N
     """
     Figure 5 of arXiv 2506.05508: DeepSeek-R1, ISL 256K, EP x PP = 64; FTL falls 31-fold from PP 1 to 32.
 
-    Experts are evenly loaded. With 61 layers over 32 stages and a pipeline that fills, a little less; a full pipeline keeps its rate per GPU.
+    Experts are evenly loaded. With 61 layers over 32 stages and a pipeline that fills, a little less; a full pipeline
+    keeps its rate per GPU.
     """
     traffic, one = Traffic.constant(262144, 1), np.array([1.0])
     cached = EngineOptions(cache_up_projection=True)
