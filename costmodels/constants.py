@@ -118,7 +118,7 @@ def fitted() -> dict[Key, Constants]:
 
 
 def levels(path: str, gpu_name: str, engine: str | None) -> list[tuple[str, str, str, str]]:
-    """Where constants are looked for, the nearest first; the first entry of each key is left to the caller."""
+    """Where constants of a path, or kernels of a format, are looked for, the nearest first."""
     architecture = ARCHITECTURES.get(gpu_name, ANY)
     found = []
     if architecture != ANY:

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from costmodels.constants import ANY, ARCHITECTURES
+from costmodels.constants import ANY, levels
 from costmodels.gpus import GPUS, Gpu
 
 Number = float | npt.NDArray[np.float64]
@@ -137,17 +137,6 @@ def _read(path: Path) -> list[tuple[Key, list[float]]]:
     with path.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     return [((row[0], row[1], row[2], row[3]), [float(value) for value in row[4:]]) for row in rows]
-
-
-def levels(form: str, gpu_name: str, engine: str | None) -> list[Key]:
-    """Where a kernel is looked for, the nearest first."""
-    architecture = ARCHITECTURES.get(gpu_name, ANY)
-    found = []
-    if architecture != ANY:
-        if engine is not None:
-            found += [(form, architecture, engine, gpu_name), (form, architecture, engine, ANY)]
-        found.append((form, architecture, ANY, ANY))
-    return [*found, (form, ANY, ANY, ANY)]
 
 
 def nearest(sets: Mapping[Key, K], form: str, gpu: Gpu, engine: str | None) -> K:

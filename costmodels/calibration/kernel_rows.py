@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodels.calibration.files import write_rows
 from costmodels.constants import ARCHITECTURES
 
 _DATA = Path(__file__).parents[1] / "data"
@@ -127,8 +127,8 @@ def main() -> None:
             experts += _experts(systems / gpu / "moe" / engine / version / "moe_perf.parquet", *there)
             for name, decodes in (("generation_mla_perf", 1), ("context_mla_perf", 0)):
                 latent += _latent(systems / gpu / "mla" / engine / version / f"{name}.parquet", *there, decodes)
-    _write(EXPERT_ROWS, ExpertRow, experts)
-    _write(LATENT_ROWS, LatentRow, latent)
+    write_rows(EXPERT_ROWS, _lines(ExpertRow, experts))
+    write_rows(LATENT_ROWS, _lines(LatentRow, latent))
 
 
 def _experts(path: Path, gpu: str, engine: str) -> Iterator[ExpertRow]:
@@ -176,15 +176,11 @@ def _drawn(rows: list[Any], key_of: Any) -> Iterator[Any]:
         yield from (there[i] for i in np.sort(draw.choice(len(there), min(len(there), DRAWN), replace=False)).tolist())
 
 
-def _write(path: Path, kind: type, rows: Iterable[Any]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(kind)])
-    writer.writerows([*astuple(row)[:-1], f"{row.latency_ms:.5g}"] for row in rows)
-    beside = path.with_suffix(".new")
-    with gzip.GzipFile(beside, "wb", mtime=0) as file:
-        file.write(text.getvalue().encode())
-    beside.replace(path)
+def _lines(kind: type, rows: Iterable[Any]) -> Iterator[list[object]]:
+    """A head and a line a row, latencies of five significant digits."""
+    yield [field.name for field in fields(kind)]
+    for row in rows:
+        yield [*astuple(row)[:-1], f"{row.latency_ms:.5g}"]
 
 
 if __name__ == "__main__":

@@ -110,6 +110,23 @@ def _fitted(
     return kind(*np.exp(fit(error, start, (lowest, highest), weights, PULL, SCALE, 30)).tolist())
 
 
+def median_errors(
+    kernels: Kernels, expert_rows: Sequence[ExpertRow], latent_rows: Sequence[LatentRow]
+) -> dict[Key, float]:
+    """Median absolute error of each kernel of a GPU over its own measurements, as a share; experts, then attention."""
+    found: dict[Key, float] = {}
+    for name, sets, groups, of in (
+        ("experts", kernels.experts, _groups(expert_rows), _expert),
+        ("latent", kernels.latent, _groups(latent_rows), _latent),
+    ):
+        for key, rows in groups.items():
+            if key[3] != ANY:
+                times = _priced(rows, of)(sets[key])
+                measured = np.array([row.latency_ms for row in rows])
+                found[(f"{name} {key[0]}", *key[1:])] = float(np.median(np.abs(times / measured - 1)))
+    return found
+
+
 def expert_times(rows: Sequence[ExpertRow]) -> Callable[[ExpertKernel], Array]:
     """A function from a kernel to the times of rows in ms."""
     return _priced(rows, _expert)

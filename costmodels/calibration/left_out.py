@@ -91,10 +91,14 @@ def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Kernels, Constant
 
 
 def _fit(all_: Seen) -> tuple[Kernels, Constants, Constants, Fitted]:
+    kernels, tables = _fit_operators(all_)
+    return (kernels, tables, *fit_served([_looped(one, kernels) for one in all_.loops], tables))
+
+
+def _fit_operators(all_: Seen) -> tuple[Kernels, Constants]:
+    """Kernels and operators, which measured rows have no part in."""
     kernels = fit_kernels(all_.experts, all_.latent)
-    tables = fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)])
-    served, closed = fit_served([_looped(one, kernels) for one in all_.loops], tables)
-    return kernels, tables, served, closed
+    return kernels, fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)])
 
 
 def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unseen]:
@@ -113,6 +117,8 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
     names = {_part(loop, what) for loop in loops}
     if what != "rows":
         names |= {_name(row.series.engine, what) for row in rows}
+    else:
+        operators = _fit_operators(whole)
     errors, tpot, ttft = np.zeros(len(rows)), np.zeros(len(loops)), np.zeros(len(loops))
     for name in sorted(names):
         mine = [i for i, row in enumerate(rows) if _name(row.series.engine, what) == name]
@@ -124,10 +130,13 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
             tables, served = _PLAIN, _PLAIN
             closed = Fitted({(mode, ANY, ANY): _SERVICE for mode in ("agg", "disagg")}, {})
         else:
-            fitted = whole if what == "nothing" else whole.without(what, name)
             if what == "rows":
-                fitted = replace(whole, loops=[loop for loop in loops if _part(loop, what) != name])
-            kernels, tables, served, closed = _fit(fitted)
+                kernels, tables = operators
+                others = [_looped(loop, kernels) for loop in loops if _part(loop, what) != name]
+                served, closed = fit_served(others, tables)
+            else:
+                fitted = whole if what == "nothing" else whole.without(what, name)
+                kernels, tables, served, closed = _fit(fitted)
             there, here = _run_by(there, kernels), [_looped(one, kernels) for one in here]
         if there and what != "rows":
             errors[mine] = _table_errors(there, tables)

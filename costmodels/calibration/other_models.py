@@ -8,15 +8,13 @@ sees beside the tables, so that a model left out is not the only one of its kind
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from costmodels.calibration.files import write_rows
 from costmodels.operating_curve import Role
 from costmodels.table import HEADER
 
@@ -53,19 +51,14 @@ def _is_odd(gpu: str, engine: str, model: str) -> bool:
 def main() -> None:
     """Prices, draws and writes."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    rows: list[tuple[str, ...]] = [tuple(HEADER)]
     for model in MODELS:
         for gpu in GPUS:
             for engine in ENGINES:
                 has_table = (_CURVES / f"{gpu}__{engine}__{model.replace('/', '--')}.csv.gz").exists()
                 if not has_table and not _is_odd(gpu, engine, model):
-                    writer.writerows(_drawn(gpu, engine, model))
-    beside = OTHER_MODELS.with_suffix(".new")
-    with gzip.GzipFile(beside, "wb", mtime=0) as file:
-        file.write(text.getvalue().encode())
-    beside.replace(OTHER_MODELS)
+                    rows += _drawn(gpu, engine, model)
+    write_rows(OTHER_MODELS, rows)
 
 
 def _drawn(gpu: str, engine: str, model: str) -> Iterator[tuple[str, ...]]:

@@ -16,7 +16,10 @@ _FIELDS = (
     "flops", "moved", "launches", "over_nvlink", "over_link", "sharing", "starts", "crossings", "begun", "plain",
     "least_moved", "least_flops",
 )  # fmt: skip
-_PER_RUN = ("flops", "moved", "launches", "over_nvlink", "over_link", "starts", "crossings", "begun")
+_PER_RUN = (
+    "flops", "moved", "launches", "over_nvlink", "over_link", "starts", "crossings", "begun",
+    "least_moved", "least_flops",
+)  # fmt: skip
 
 Values = dict[str, float]
 """Constants by name."""
@@ -106,24 +109,21 @@ def _busy_ms(kind: Kind, c: dict[str, Array], math: npt.NDArray[np.int_], at: Va
 def _columns(gpu: Gpu, times: float, operator: Operator) -> list[tuple[str, Number]]:
     """The fields over all runs of an operator, in ms at the GPU's own figures, or at those measured."""
     how = operator.measured
-    memory, compute = (how.memory, how.compute) if how else (1.0, 1.0)
-    own = {
-        "flops": (gpu.tflops(operator.math) or 1.0) * FLOPS_PER_MS * compute,
-        "moved": gpu.memory_gbps * BYTES_PER_MS * memory,
-        "over_nvlink": gpu.nvlink_gbps * BYTES_PER_MS, "over_link": gpu.link_gbps * BYTES_PER_MS,
-    }  # fmt: skip
+    peak, stream = (gpu.tflops(operator.math) or 1.0) * FLOPS_PER_MS, gpu.memory_gbps * BYTES_PER_MS
     fields: dict[str, Number] = {name: getattr(operator, name, 0.0) for name in _FIELDS}
-    begun: Number = np.where(np.asarray(operator.moved) > 0, how.start_ms, 0.0) if how else 0.0
-    fields |= {"begun": begun, "plain": float(how is None)}
-    least: list[tuple[str, Number]] = []
-    if how:
-        full = (gpu.tflops(operator.math) or 1.0) * FLOPS_PER_MS * how.most
-        least = [
-            ("least_moved", operator.moved * times / (gpu.memory_gbps * BYTES_PER_MS)),
-            ("least_flops", operator.flops * times / full),
-        ]
-    return least + [
-        (name, (value * times if name in _PER_RUN else value) / own.get(name, 1.0))
-        for name, value in fields.items()
-        if not (how and name.startswith("least"))
+    own = {
+        "flops": peak, "moved": stream, "over_nvlink": gpu.nvlink_gbps * BYTES_PER_MS,
+        "over_link": gpu.link_gbps * BYTES_PER_MS,
+    }  # fmt: skip
+    if how is None:
+        fields["plain"] = 1.0
+    else:
+        begun = np.where(np.asarray(operator.moved) > 0, how.start_ms, 0.0)
+        fields |= {"begun": begun, "least_moved": operator.moved, "least_flops": operator.flops}
+        own |= {
+            "flops": peak * how.compute, "moved": stream * how.memory, "least_flops": peak * how.most,
+            "least_moved": stream,
+        }  # fmt: skip
+    return [
+        (name, (value * times if name in _PER_RUN else value) / own.get(name, 1.0)) for name, value in fields.items()
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from costmodels.calibration.files import write_rows
 from costmodels.calibration.hierarchy import Level
 from costmodels.calibration.kernels import Kernels
 from costmodels.closed_loop import FILE as CLOSED
@@ -21,8 +20,8 @@ from costmodels.operators import Array
 
 def write_kernels(kernels: Kernels) -> list[Path]:
     """Writes the kernels whole; gives their paths."""
-    _write(EXPERTS_FILE, _kernel_rows(kernels.experts, names(ExpertKernel)))
-    _write(LATENT_FILE, _kernel_rows(kernels.latent, names(LatentKernel)))
+    write_rows(EXPERTS_FILE, _kernel_rows(kernels.experts, names(ExpertKernel)))
+    write_rows(LATENT_FILE, _kernel_rows(kernels.latent, names(LatentKernel)))
     return [EXPERTS_FILE, LATENT_FILE]
 
 
@@ -42,19 +41,6 @@ def write(tables: dict[Level, Array], served: dict[Level, Array], closed: Fitted
         ["tpot", kind, engine, "", version, f"{factor:.5g}", *([""] * len(TERMS))]
         for (engine, version, kind), factor in sorted(closed.factors.items())
     ]
-    for path, lines in ((CONSTANTS, rows), (CLOSED, loops)):
-        _write(path, lines)
+    write_rows(CONSTANTS, rows)
+    write_rows(CLOSED, loops)
     return [CONSTANTS, CLOSED]
-
-
-def _write(path: Path, lines: list[list[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    write_whole(path, text.getvalue())
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    beside = path.with_suffix(".new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
