@@ -219,7 +219,7 @@ def _unusable(engine: dict[str, str], query: CurveQuery) -> str | None:
     role: Role = engine["phase"]  # type: ignore[assignment]
     if query.backend is not None and engine["backend"] != query.backend:
         return "other serving backend"
-    if not fits(query.precision[role], engine["precision"]):
+    if not fits(query.precision.get(role), engine["precision"]):
         return "other precision"
     group = _partition(engine).stage_group
     priced = int(engine["domain_gpus"])

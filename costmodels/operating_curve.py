@@ -154,7 +154,7 @@ class OperatingCurve:
         return OperatingPoint(batch, latency, ttft, value(self.requests_per_s), memory, itl)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurveQuery:
     """
     What one workload asks of one pool.
@@ -165,20 +165,20 @@ class CurveQuery:
         GPU type of the pool.
     domain_gpus
         GPUs of an NVLink domain of the pool.
-    gpus_per_node
-        GPUs of a node, None where not given.
-    pool_gpus
-        GPUs of the pool; None for unlimited.
-    memory_gib
-        Usable memory per GPU in GiB; None: as the cost model knows it.
     model
         Model name.
     isl, osl
         Input and output tokens.
+    pool_gpus
+        GPUs of the pool; None for unlimited.
+    gpus_per_node
+        GPUs of a node, None where not given.
+    memory_gib
+        Usable memory per GPU in GiB; None: as the cost model knows it.
     backend
         Serving engine, None for any.
     precision
-        Per role: a label, an exact string, or None for any.
+        Per role: a label, an exact string, or None for any; any where a role is missing.
     traffic
         Lengths of the requests; None: constant ``isl`` and ``osl``. Where given, those are its means, rounded.
     device
@@ -191,14 +191,14 @@ class CurveQuery:
 
     gpu: str
     domain_gpus: int
-    gpus_per_node: int | None
-    pool_gpus: int | None
-    memory_gib: Fraction | None
     model: str
     isl: int
     osl: int
-    backend: str | None
-    precision: dict[Role, str | None]
+    pool_gpus: int | None = None
+    gpus_per_node: int | None = None
+    memory_gib: Fraction | None = None
+    backend: str | None = None
+    precision: dict[Role, str | None] = field(default_factory=dict)
     traffic: Traffic | None = None
     device: Gpu | None = None
     shape: Model | None = None

@@ -1,7 +1,8 @@
 """
 Keeps the pages true: writes the tables of keys of the formats from their schemas, and what commands print.
 
-``python docs/generate.py`` rewrites the pages; ``tests/test_docs.py`` fails where one is stale. In a page, in order:
+``python docs/generate.py`` rewrites the pages, ``python docs/generate.py docs/library.md`` one of them;
+``tests/test_docs.py`` fails where one is stale. In a page, in order:
 
 * a block with ``<!-- file: NAME -->`` above it is written to NAME in the folder of the page's run;
 * a ``console`` block is run: lines that start with ``$ `` are commands, the others are what they print (a line ``...``
@@ -259,7 +260,7 @@ def main() -> None:
     for name, schema_file in FORMATS.items():
         keys = ROOT / "docs" / name
         keys.write_text(with_keys(keys.read_text("utf-8"), schema_file), "utf-8")
-    for page in PAGES:
+    for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
         page.write_text(refreshed(page), "utf-8")
 
 

@@ -98,7 +98,15 @@ def of_tensorrt() -> list[Known]:
     ):  # fmt: skip
         options = EngineOptions(kv_reservation="mean")
         query = CurveQuery(
-            gpu_name, 8, None, 8, None, name, 1024, 1024, "trtllm", {"colocated": label}, options=options
+            gpu=gpu_name,
+            domain_gpus=8,
+            pool_gpus=8,
+            model=name,
+            isl=1024,
+            osl=1024,
+            backend="trtllm",
+            precision={"colocated": label},
+            options=options,
         )
         best = max(
             float(curve.requests_per_s[-1]) * 1024 / curve.partition.gpus

@@ -53,7 +53,7 @@ def main() -> None:
     model = Roofline()
     print(f"{'query':<52}{'curves':>7}{'points':>9}{'priced/s':>12}{'and fitted/s':>14}{'all curves':>12}")
     for name, gpu, domain, gpus in CASES:
-        query = CurveQuery(gpu, domain, None, gpus, None, name, ISL, OSL, None, {})
+        query = CurveQuery(gpu=gpu, domain_gpus=domain, pool_gpus=gpus, model=name, isl=ISL, osl=OSL)
         points = sum(len(state.latency_ms) for state in model.states(query))
         pricing, whole = seconds(partial(model.states, query)), seconds(partial(model.curves, query))
         curves = len(model.curves(query).curves)

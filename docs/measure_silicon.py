@@ -48,7 +48,7 @@ def measure(system: str, backend: str, model: str) -> None:
         started = time.perf_counter()
         priced(ask)
         print(f"  {role:10} {points:5} points, first {first:>6}/s, again {rate(points, started):>6}/s")
-    query = CurveQuery(system, 8, None, None, None, model, ISL, OSL, backend, dict.fromkeys(ROLES))
+    query = CurveQuery(gpu=system, domain_gpus=8, model=model, isl=ISL, osl=OSL, backend=backend)
     with tempfile.TemporaryDirectory() as folder:
         silicon = Silicon(cache=Path(folder))
         silicon.curves(query)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from solver.deployment import Deployment
     from solver.frontier import Frontier
     from solver.instance import Instance
+    from solver.load import build_instance, load_instance
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
@@ -38,6 +39,8 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "build_instance": "solver.load",
+    "load_instance": "solver.load",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -54,6 +57,8 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "build_instance",
+    "load_instance",
     "read_instance",
     "solve",
     "trace",

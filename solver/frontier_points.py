@@ -13,6 +13,7 @@ from solver.engines import EngineSet
 from solver.formulation.milp import Milp
 from solver.instance import Instance
 from solver.result import deployment_dict, exact_text, instance_hash, totals_dict
+from solver.rows import Row, point_row
 
 PROOFS = {
     "limit": "rational comparison",
@@ -133,6 +134,10 @@ class Frontier:
             "wall_s": round(self.wall_s, 6),
             "points": [_point_dict(point) for point in self.points],
         }
+
+    def rows(self) -> list[Row]:
+        """One flat row for each point, for a data frame."""
+        return [point_row(point.deployment, float(point.value), point.mode) for point in self.points]
 
     def as_csv(self) -> str:
         """One row a point."""

@@ -21,9 +21,9 @@ from solver.frontier import Frontier, FrontierPoint, sweep_of, swept
 from solver.hint import hinted
 from solver.instance import Instance
 from solver.limit import limit_of
+from solver.load import load_instance
 from solver.optimise import Clock
 from solver.points import points_of
-from solver.read import read_instance
 from solver.result import Result, Run
 from solver.stages import Staged, Stages
 from solver.start import start_of
@@ -72,7 +72,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     Parameters
     ----------
     what
-        An instance, or the path of an instance file.
+        An instance, the path of an instance file, or the name of a built-in instance.
     options
         How to solve.
     folder
@@ -87,8 +87,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     """
     started = time.perf_counter()
     options = options or Options()
-    instance = what if isinstance(what, Instance) else read_instance(Path(what))
-    folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
+    instance, folder = load_instance(what, folder)
     model = cost_model_of(instance, folder)
     engines = engines_of(instance, model)
     if instance.is_unlimited:
@@ -177,8 +176,7 @@ def trace(
         When a workload name is unknown or an interactivity is not positive.
     """
     options = options or Options()
-    instance = what if isinstance(what, Instance) else read_instance(Path(what))
-    folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
+    instance, folder = load_instance(what, folder)
     swept(instance, workloads)
     if instance.is_unlimited and len(instance.workloads) > 1:
         text = (

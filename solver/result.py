@@ -15,6 +15,7 @@ from solver.engines import EngineSet
 from solver.instance import Instance, Pattern, Workload
 from solver.kv_flows import KvFlows, kv_flows
 from solver.placement import placements
+from solver.rows import Row, deployment_rows
 from solver.slack import slacks
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -115,6 +116,10 @@ class Result:
         if self.objective is None or self.bound is None:
             return None
         return float(abs(self.bound - self.objective) / abs(self.objective)) if self.objective else 0.0
+
+    def rows(self) -> list[Row]:
+        """One flat row for each line of the deployment, for a data frame; none without a deployment."""
+        return [] if self.deployment is None else deployment_rows(self.deployment)
 
     def as_dict(self) -> dict[str, Any]:
         """The result file, version 1."""

@@ -25,7 +25,7 @@ LLAMA = MODELS["meta-llama/Meta-Llama-3.1-70B"]
 def query(
     model: str = LLAMA.name, gpu: str = "h100_sxm", domain: int = 8, gpus: int | None = 8, **more: object
 ) -> CurveQuery:
-    default = CurveQuery(gpu, domain, None, gpus, None, model, 4500, 750, None, {})
+    default = CurveQuery(gpu=gpu, domain_gpus=domain, pool_gpus=gpus, model=model, isl=4500, osl=750)
     return replace(default, **more)  # type: ignore[arg-type]
 
 

@@ -36,7 +36,8 @@ def query(gpu="h100_sxm", model="Qwen/Qwen3-32B-FP8", backend="trtllm", precisio
     """A query as the instance layer makes it."""
     domain = 72 if gpu.startswith("gb") else 8
     wanted = dict.fromkeys(ROLES, precision)
-    return CurveQuery(gpu, domain, None, 64, None, model, isl, osl, backend, wanted)
+    chosen = {"model": model, "isl": isl, "osl": osl, "backend": backend, "precision": wanted}
+    return CurveQuery(gpu=gpu, domain_gpus=domain, pool_gpus=64, **chosen)
 
 
 def faults(asked: CurveQuery, cache: Path, version: str | None = None) -> list[str]:
