@@ -16,7 +16,7 @@ from solver.backends.registry import backend
 from solver.claim import Claim, claim_of
 from solver.columns import Candidates
 from solver.diagnose import reasons_for
-from solver.engines import EngineSet, cost_model_of, engines_of
+from solver.engines import CostModel, EngineSet, cost_model_of, engines_of
 from solver.frontier import Frontier, FrontierPoint, sweep_of, swept
 from solver.hint import hinted
 from solver.instance import Instance
@@ -65,7 +65,13 @@ class Options:
     incremental: bool = True
 
 
-def solve(what: Instance | str | Path, options: Options | None = None, *, folder: Path | None = None) -> Result:
+def solve(
+    what: Instance | str | Path,
+    options: Options | None = None,
+    *,
+    folder: Path | None = None,
+    cost_model: CostModel | None = None,
+) -> Result:
     """
     The best deployment of an instance, with its proof.
 
@@ -77,6 +83,8 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
         How to solve.
     folder
         Where relative paths in the instance start; the folder of the file where one is given, else this folder.
+    cost_model
+        What prices the engines; None: what the instance names.
 
     Raises
     ------
@@ -88,7 +96,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     started = time.perf_counter()
     options = options or Options()
     instance, folder = load_instance(what, folder)
-    model = cost_model_of(instance, folder)
+    model = cost_model or cost_model_of(instance, folder)
     engines = engines_of(instance, model)
     if instance.is_unlimited:
         return limit_of(instance, engines, options, started)
@@ -143,6 +151,7 @@ def trace(
     options: Options | None = None,
     *,
     folder: Path | None = None,
+    cost_model: CostModel | None = None,
     workloads: Sequence[str] = (),
     allow_unserved: bool = False,
     at: Sequence[Fraction] = (),
@@ -154,7 +163,7 @@ def trace(
 
     Parameters
     ----------
-    what, options, folder
+    what, options, folder, cost_model
         As for :func:`solve`; back end, formulation and hint are not used: every point is proved by CP-SAT, or by a
         bound where ``options.incremental`` lets it.
     workloads
@@ -185,7 +194,7 @@ def trace(
         raise InputError([Fault("$.workloads", text)])
     if any(interactivity <= 0 for interactivity in at):
         raise ValueError("interactivities must be positive numbers of tokens/s/user")
-    engines = engines_of(instance, cost_model_of(instance, folder))
+    engines = engines_of(instance, cost_model or cost_model_of(instance, folder))
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 
 import solver
+from costmodels import CurveQuery, CurveSet
 from instances import path
 from solver import InputError, build_instance, load_instance
+from solver.engines import cost_model_of
 
 POOL = {"name": "h100", "gpu": "h100_sxm", "gpus": 8, "nvlink_domain_gpus": 8}
 CHAT = {"name": "chat", "model": "meta-llama/Meta-Llama-3.1-8B", "isl": 1000, "osl": 100}
@@ -88,3 +91,27 @@ def test_a_frontier_as_rows_is_its_csv() -> None:
 def test_polars_takes_the_rows() -> None:
     polars = pytest.importorskip("polars", reason="polars is not installed")
     assert polars.DataFrame(solver.trace("llama-8b-h100-8").rows()).height == 18
+
+
+def test_a_cost_model_of_ones_own() -> None:
+    class Half:
+        """The table of an instance, at half the rates."""
+
+        name, description, known_error = "half", "half of the table", "none, a test"
+
+        def curves(self, query: CurveQuery) -> CurveSet:
+            answer = table.curves(query)
+            curves = (
+                replace(curve, requests_per_s=tuple(rate / 2 for rate in curve.requests_per_s))
+                for curve in answer.curves
+            )
+            return replace(answer, curves=tuple(curves))
+
+    instance, folder = load_instance("tiny-rate-match")
+    table = cost_model_of(instance, folder)
+    whole, half = solver.solve(instance, folder=folder), solver.solve(instance, cost_model=Half())
+    assert (half.status, half.objective) == ("optimal", whole.objective / 2)
+    assert half.as_dict()["cost_model"]["description"] == "half of the table"
+    assert half.as_dict()["instance_hash"] != whole.as_dict()["instance_hash"]
+    assert solver.verify(instance, half.engines, half.as_dict()).ok
+    assert [p.value for p in solver.trace(instance, cost_model=Half()).points][0] == half.objective
