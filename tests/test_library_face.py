@@ -114,4 +114,4 @@ def test_a_cost_model_of_ones_own() -> None:
     assert half.as_dict()["cost_model"]["description"] == "half of the table"
     assert half.as_dict()["instance_hash"] != whole.as_dict()["instance_hash"]
     assert solver.verify(instance, half.engines, half.as_dict()).ok
-    assert [p.value for p in solver.trace(instance, cost_model=Half()).points][0] == half.objective
+    assert solver.trace(instance, cost_model=Half()).points[0].value == half.objective
