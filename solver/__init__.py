@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from solver.deployment import Deployment
     from solver.frontier import Frontier
     from solver.instance import Instance
+    from solver.manifests.export import export_deployment
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
@@ -38,6 +39,7 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "export_deployment": "solver.manifests.export",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -54,6 +56,7 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "export_deployment",
     "read_instance",
     "solve",
     "trace",
