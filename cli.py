@@ -219,7 +219,7 @@ def export_help() -> str:
 
     listed = "\n".join(f"  {target.name:<11}{target.description}" for target in TARGETS.values())
     return (
-        "Manifests and commands that deploy RESULT, a result (solve -o) or one point of a frontier (frontier -o F.json)."
+        "Manifests and commands that deploy RESULT: a result (solve -o R.json), or a point of a frontier (-o F.json)."
         f"\n\n\b\nTARGET:\n{listed}"
     )
 
@@ -238,6 +238,7 @@ def export_help() -> str:
 @click.option("--model-path", "paths", multiple=True, metavar="[WORKLOAD=]PATH", help="Where the weights are.")
 @click.option("--namespace", metavar="NAME", help="Kubernetes namespace.")
 def export(result: Path, target: str, output: Path | None, paths: tuple[str, ...], **given: Any) -> None:
+    """Writes files, or prints them."""
     from solver.manifests.export import as_text, check_folder, export_deployment, write_files
 
     if output:

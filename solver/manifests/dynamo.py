@@ -45,8 +45,10 @@ def faults(job: Job) -> list[Fault]:
     for layout in job.found.values():
         line, cut = layout.line, layout.line.entry.partition
         if layout.is_bound_to_domain and not layout.is_in_one_domain:
-            text = f"topologyConstraint.packDomain keeps a whole replica of {cut.gpus} GPUs in one NVLink domain, there is "
-            found.append(partition_fault(line, f"{text}no field for one stage of {cut.stage_group} GPUs"))
+            text = (
+                f"topologyConstraint.packDomain keeps a whole replica of {cut.gpus} GPUs in one NVLink domain, there "
+            )
+            found.append(partition_fault(line, f"{text}is no field for one stage of {cut.stage_group} GPUs"))
     for group in job.plan.groups:
         if len(group.lines) >= MOST_COMPONENTS:
             text = f"has {len(group.lines)} different engines, a DynamoGraphDeployment {MOST_COMPONENTS - 1} at most"

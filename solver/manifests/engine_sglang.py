@@ -13,7 +13,7 @@ BOOTSTRAP_PORT, MEETING_PORT = 8998, 5000
 """Ports of a prefill server for the hand-over, and at which the pods of a replica meet."""
 
 
-def faults(line: Line, group: Group, layout: Layout) -> list[Fault]:
+def faults(line: Line, _: Group, layout: Layout) -> list[Fault]:
     """What SGLang cannot express of a line."""
     cut, found = line.entry.partition, format_faults(line, True, KV_FORMATS, "SGLang")
     width = cut.stage_group

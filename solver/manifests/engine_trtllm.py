@@ -12,21 +12,23 @@ from solver.manifests.plan import Group, Line
 KV_FORMATS = {"fp8": "fp8"}
 
 
-def faults(line: Line, group: Group, layout: Layout) -> list[Fault]:
+def faults(line: Line, _group: Group, _layout: Layout) -> list[Fault]:
     """What TensorRT-LLM cannot express of a line."""
     cut, found = line.entry.partition, format_faults(line, False, KV_FORMATS, "TensorRT-LLM")
     if cut.tp > 1 and cut.attention_dp > 1:
-        text = "enable_attention_dp makes every rank of tensor_parallel_size an attention rank of its own, there is no key "
-        found.append(partition_fault(line, f"{text}for tp {cut.tp} inside dp {cut.attention_dp}"))
+        text = "enable_attention_dp makes every rank of tensor_parallel_size an attention rank of its own, there is no "
+        found.append(partition_fault(line, f"{text}key for tp {cut.tp} inside dp {cut.attention_dp}"))
     if cut.moe_tp * cut.moe_ep not in (1, cut.tp * cut.attention_dp):
-        text = "moe_tensor_parallel_size x moe_expert_parallel_size must be tensor_parallel_size, there is no key for another"
-        found.append(partition_fault(line, text))
+        text = "moe_tensor_parallel_size x moe_expert_parallel_size must be tensor_parallel_size, there is no key for "
+        found.append(partition_fault(line, f"{text}{cut.moe_tp} x {cut.moe_ep} of {cut.tp * cut.attention_dp}"))
     if cut.cp > 1:
         found.append(partition_fault(line, "context_parallel_size has no settled cp_config for serving"))
     sizes = sizes_of(line)
     if sizes.chunk and line.role == "prefill":
-        text = f"got {sizes.chunk}: enable_chunked_prefill takes the next chunk of a prompt when the last one has left the "
-        text += "pipeline; there is no key for chunks that follow each other through stages (CPP)"
+        text = (
+            f"got {sizes.chunk}: there is no key for chunks of a prompt that follow each other through pipeline stages "
+        )
+        text += "(CPP); enable_chunked_prefill takes a chunk when the one before has left the pipeline"
         found.append(Fault(f"{line.entry.where}.chunk_tokens", text))
     return found
 

@@ -37,8 +37,7 @@ def header(
         f"plan: {_totals(plan)}",
         f"numbers are those of the cost model: {chosen.cost_model or 'not named in the file'}",
     ]
-    for name in plan.unserved:
-        lines.append(f"workload {name} is served nothing by this plan")
+    lines += [f"workload {name} is served nothing by this plan" for name in plan.unserved]
     for group in groups:
         lines += _group_lines(group, engines[group.name], found)
     return lines
@@ -68,6 +67,11 @@ def _group_lines(group: Group, engine: EngineName, found: Mapping[str, Layout]) 
         basis = f"priced for no engine ({priced.backend}), {TITLES[engine]} chosen"
     lines = [f"{group.name}: {group.workload.model}, {mode}, up to {_number(group.requests_per_s)} requests/s; {basis}"]
     lines += [_line(line, group, found[line.name]) for line in group.lines]
+    for role in dict.fromkeys(line.role for line in group.lines):
+        if len({line.entry.requests_per_s.number for line in group.of_role(role)}) > 1:
+            lines.append(
+                f"  {role} servers differ: route by load, so that each gets requests in proportion to its rate"
+            )
     if group.is_hybrid:
         lines.append(f"  this workload is served in both modes: send {group.name} {_share(group)} of its requests")
     if context_of(group.lines[0]) < longest_of(group.lines[0]):
@@ -81,8 +85,11 @@ def _line(line: Line, group: Group, layout: Layout) -> str:
     latency = f"{'TTFT' if entry.role == 'prefill' else 'TPOT'} {_number(entry.latency_ms.number)} ms"
     pods = "" if layout.pods_per_replica == 1 else f" in {layout.pods_per_replica} pods of {layout.pod_gpus}"
     chunk = f", chunks of {entry.chunk_tokens} tokens" if 0 < entry.chunk_tokens < line.workload.lengths.isl else ""
-    told = f"  {line.name}: {line.replicas} x {entry.partition.label} ({entry.partition.gpus} GPUs{pods}) on {line.pool.name}"
-    told += f", batch {entry.batch}{chunk}, {latency}, {entry.precision}"
+    told = f"  {line.name}: {line.replicas} x {entry.partition.label} ({entry.partition.gpus} GPUs{pods}) on "
+    told += (
+        f"{line.pool.name}, batch {entry.batch}{chunk}, {latency}, {_number(entry.requests_per_s.number)} requests/s "
+    )
+    told += f"each, {entry.precision}"
     return told if used is None else f"{told}, role used {100 * float(used):.4g} %"
 
 

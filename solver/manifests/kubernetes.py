@@ -1,4 +1,4 @@
-"""Target ``kubernetes``: StatefulSets, LeaderWorkerSets where a replica has several pods, and a router for each group."""
+"""Target ``kubernetes``: StatefulSets, LeaderWorkerSets where a replica has several pods, a router for each group."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ def _more(layouts: list[Layout], engine: EngineName) -> list[str]:
         lines.append("assumed: the LeaderWorkerSet controller is installed (leaderworkerset.x-k8s.io/v1)")
         if engine == "trtllm":
             lines.append(f"assumed: secret {mpi.SECRET} holds an SSH key pair as private.key and private.key.pub")
-    for path in dict.fromkeys(layout.line.model_path for layout in layouts if layout.line.model_path.startswith("/")):
-        lines.append(f"assumed: claim {layouts[0].line.weights_claim} holds the weights that are mounted at {path}")
+    first = layouts[0].line
+    if first.model_path.startswith("/"):
+        lines.append(f"assumed: claim {first.weights_claim} holds the weights that are mounted at {first.model_path}")
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from costmodels.operating_curve import Role
 from solver.manifests import engine_sglang, engine_vllm
 from solver.manifests.engines import EngineName
 from solver.manifests.nodes import Layout
@@ -99,10 +100,17 @@ def router_words(engine: EngineName, group: Group, prefill: list[tuple[str, int]
     told = ["vllm-router"] if engine == "vllm" else ["python3", "-m", "sglang_router.launch_router"]
     told += ["--host", "0.0.0.0", "--port", "8000"]
     if not group.is_disaggregated:
-        return [*told, "--policy", "round_robin", "--worker-urls", *others]
-    told += ["--vllm-pd-disaggregation" if engine == "vllm" else "--pd-disaggregation", "--policy", "round_robin"]
+        return [*told, "--policy", _policy(group, group.lines[0].role), "--worker-urls", *others]
+    told += ["--vllm-pd-disaggregation" if engine == "vllm" else "--pd-disaggregation"]
+    told += ["--prefill-policy", _policy(group, "prefill"), "--decode-policy", _policy(group, "decode")]
     for url, port in prefill:
         told += ["--prefill", url] if engine == "vllm" else ["--prefill", url, str(port)]
     for url in others:
         told += ["--decode", url]
     return told
+
+
+def _policy(group: Group, role: Role) -> str:
+    """Equal servers take turns; unequal ones are chosen by their load."""
+    rates = {line.entry.requests_per_s.number for line in group.of_role(role)}
+    return "power_of_two" if len(rates) > 1 else "round_robin"

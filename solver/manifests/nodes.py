@@ -77,8 +77,12 @@ class Layout:
     @property
     def is_in_one_domain(self) -> bool:
         """Whether each replica stands in one NVLink domain."""
-        nodes = max(1, -(-self.line.pool.nvlink_domain_gpus // self.gpus_per_node))
-        return all(len({pod.node // nodes for pod in pods}) == 1 for pods in self.replicas)
+        return all(len({pod.node // self.nodes_per_domain for pod in pods}) == 1 for pods in self.replicas)
+
+    @property
+    def nodes_per_domain(self) -> int:
+        """Nodes of an NVLink domain."""
+        return max(1, -(-self.line.pool.nvlink_domain_gpus // self.gpus_per_node))
 
 
 def gpus_per_node(pool: Pool) -> int:
@@ -105,7 +109,7 @@ def layouts(plan: Plan) -> dict[str, Layout]:
         packed = _packed(pool, lines, plan.chosen.placement.get(pool.name, ()))
         if packed is None:
             sizes = ", ".join(f"{line.replicas} x {line.entry.partition.label}" for line in lines)
-            text = f"{sizes} fit its NVLink domains, but not its nodes of {gpus_per_node(pool)} GPUs; is that number right?"
+            text = f"{sizes} fit the NVLink domains, not the nodes of {gpus_per_node(pool)} GPUs; is that number right?"
             faults.append(Fault(f"$.pools[{index}].gpus_per_node", text))
         else:
             found |= {layout.line.name: layout for layout in packed}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from costmodels.errors import Fault
-from solver.manifests.engines import EngineName
-from solver.manifests.job import Job
+if TYPE_CHECKING:
+    from costmodels.errors import Fault
+    from solver.manifests.engines import EngineName
+    from solver.manifests.job import Job
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def files(job: Job) -> dict[str, str]:
             for line in group.lines:
                 config = engine_trtllm.config(line, group, job.found[line.name])
                 told[f"{line.name}.yaml"] = yaml_text([config], job.header(group))
-    for host in dict.fromkeys(process.host for process in started):
+    order = [pool.name for pool in job.plan.instance.pools]
+    hosts = sorted((order.index(p.layout.line.pool.name), p.pod.node, p.host) for p in started)
+    for host in dict.fromkeys(host for _, _, host in hosts):
         mine = [process for process in started if process.host == host]
         groups = tuple({process.group.name: process.group for process in mine}.values())
         told[f"run_{host.replace('-', '_')}.sh"] = script(_head(job, host, groups), _node(job, mine, leaders))
@@ -114,9 +116,17 @@ def files(job: Job) -> dict[str, str]:
 
 def _head(job: Job, host: str, groups: tuple[Group, ...]) -> list[str]:
     told = [*job.header(*groups), f"run this on node {host}; nodes reach each other by these names (DNS or /etc/hosts)"]
+    for pool, count in _domains(job).items():
+        told.append(f"assumed: {pool}-0 to {pool}-{count - 1} are one NVLink domain, and so on, {count} nodes each")
     if job.settings.image:
         told.append(f"run it in the image {job.settings.image}")
     return told
+
+
+def _domains(job: Job) -> dict[str, int]:
+    """Pools where several nodes must share an NVLink domain, and how many nodes a domain has."""
+    bound = [layout for layout in job.found.values() if layout.is_bound_to_domain]
+    return {dns_name(layout.line.pool.name): layout.nodes_per_domain for layout in bound}
 
 
 def _node(job: Job, mine: list[Process], leaders: dict[tuple[str, int], Process]) -> list[str]:

@@ -27,11 +27,11 @@ def yaml_text(documents: Sequence[Document], header: Sequence[str]) -> str:
     class Dumper(yaml.SafeDumper):
         """Indented lists, and texts of several lines as blocks."""
 
-        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        def increase_indent(self, flow: bool = False, *_: object, **__: object) -> None:
             """Lists are indented, as people write them."""
             super().increase_indent(flow, False)
 
-        def ignore_aliases(self, data: Any) -> bool:
+        def ignore_aliases(self, *_: object) -> bool:
             """What stands twice is written twice."""
             return True
 
