@@ -46,7 +46,7 @@ def export_deployment(
     Parameters
     ----------
     result
-        A result, a parsed result or frontier, or the path of either file (JSON).
+        A result (its own instance is used), a parsed result or frontier, or the path of either file (JSON).
     to
         Target: ``dynamo``, ``llm-d``, ``vllm``, ``sglang``, ``trtllm``, ``kubernetes``.
     instance
@@ -78,9 +78,12 @@ def export_deployment(
     if to not in TARGETS:
         raise InputError([Fault("--to", f"got {to!r}, must be {' or '.join(TARGETS)}")])
     document = _document(result)
-    path = _instance_path(document, instance)
-    read = read_instance(path)
-    engines = engines_of(read, cost_model_of(read, path.parent))
+    if isinstance(result, Result):
+        read, engines = result.instance, result.engines
+    else:
+        path = _instance_path(document, instance)
+        read = read_instance(path)
+        engines = engines_of(read, cost_model_of(read, path.parent))
     settings = settings_of(read, to, engine, image, model_paths, namespace)
     plan = plan_of(chosen(document, read, engines, point, at), read, settings.model_paths)
     job = Job(plan, settings, _engines(plan, settings), layouts(plan))

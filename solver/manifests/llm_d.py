@@ -72,6 +72,7 @@ def _more(name: str, job: Job, layouts: list[Layout]) -> list[str]:
     lines = [f"this release: {', '.join(f'{layout.line.replicas} x {layout.line.name}' for layout in layouts)}"]
     where = f" -n {job.settings.namespace}" if job.settings.namespace else ""
     lines.append(f"apply: helm install {name} llm-d-modelservice/llm-d-modelservice{where} -f {name}-values.yaml")
+    lines.append("assumed: secret hf-token-secret has the key HF_TOKEN")
     lines.append("assumed: an InferencePool with an endpoint picker selects pods by the labels of modelArtifacts")
     if job.settings.image is None:
         lines.append("the image is not pinned; name a release of it with --image")

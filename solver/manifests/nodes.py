@@ -147,12 +147,12 @@ def _packed(pool: Pool, lines: Sequence[Line], placed: Sequence[Domains]) -> lis
     The first combination of pod sizes that fits: the largest pods, else smaller ones of some lines.
 
     Groups go into the first domain with room, which is exact where sizes divide each other; else where the file's
-    placement has them.
+    placement has them. Last of all come pods of one GPU, which fit wherever the placement is right.
     """
     node = gpus_per_node(pool)
     choices = [list(pod_sizes(line, node)) for line in lines]
     orders = sorted(product(*(range(len(sizes)) for sizes in choices)), key=lambda picks: (sum(picks), picks))
-    for picks in orders[:MOST_TRIES]:
+    for picks in dict.fromkeys([*orders[:MOST_TRIES], orders[-1]]):
         sizes = [choice[pick] for choice, pick in zip(choices, picks, strict=True)]
         for quotas in ({}, _quotas(pool, placed)):
             layout = _Floor(pool, node, quotas).place(lines, sizes)

@@ -203,5 +203,5 @@ def _groups(
     apart = tuple(line for line in lines if line.role != "colocated")
     together = tuple(line for line in lines if line.role == "colocated")
     is_hybrid = bool(apart and together)
-    parts = ((name, apart), (f"{name}-whole" if is_hybrid else name, together))
+    parts = ((name, apart), (f"{name}-colocated" if is_hybrid else name, together))
     return [Group(told, workload, some, row, is_hybrid) for told, some in parts if some]
