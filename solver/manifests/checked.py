@@ -97,7 +97,8 @@ def documents_of(text: str) -> list[Node]:
     """The documents of a YAML file."""
     import yaml
 
-    return list(yaml.safe_load_all(text))
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return list(yaml.load_all(text, Loader=loader))
 
 
 def document_faults(document: Node, name: str) -> Iterator[str]:

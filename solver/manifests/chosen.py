@@ -80,10 +80,7 @@ def chosen(
         When the file is of another kind, answers another instance, is refuted by the verifier, holds no deployment,
         or has no such point.
     """
-    if not isinstance(document, Mapping) or document.get("format") not in ("disagg-result", "disagg-frontier"):
-        got = document.get("format") if isinstance(document, Mapping) else type(document).__name__
-        text = f"got {got!r}, must be disagg-result (solve -o) or disagg-frontier (frontier -o F.json), version 1"
-        raise InputError([Fault("$.format", text)])
+    document = plan_file(document)
     is_frontier = document["format"] == "disagg-frontier"
     if not is_frontier and (point is not None or at is not None):
         option = "--at" if point is None else "--point"
@@ -98,6 +95,23 @@ def chosen(
         raise InputError([Fault("the verifier", fault) for fault in found.faults])
     part, label = _picked(document["points"], point, at) if is_frontier else (document, "result")
     return _chosen(document, part, label, actual)
+
+
+def plan_file(document: object) -> Mapping[str, Any]:
+    """
+    The document, if it is a result or a frontier.
+
+    Raises
+    ------
+    InputError
+        When it is neither.
+    """
+    told = document if isinstance(document, Mapping) else {}
+    if told.get("format") not in ("disagg-result", "disagg-frontier") or told.get("version") != 1:
+        got = f"format {told.get('format')!r}, version {told.get('version')!r}" if told else "none"
+        text = f"got {got}, must be disagg-result (solve -o) or disagg-frontier (frontier -o F.json), version 1"
+        raise InputError([Fault("$.format", text)])
+    return told
 
 
 def _refuse_empty(document: Mapping[str, Any], is_frontier: bool, instance: Instance) -> None:

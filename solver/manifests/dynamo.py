@@ -63,7 +63,7 @@ def files(job: Job) -> dict[str, str]:
         told["nvlink-domain.yaml"] = nvlink_file(job)
     for group in job.plan.groups:
         layouts = [job.found[line.name] for line in group.lines]
-        head = [*job.header(group), *assumptions(layouts, job.plan.instance), *_more(layouts)]
+        head = [*job.header(group), *assumptions(layouts, job.plan), *_more(layouts)]
         told[f"{group.name}.yaml"] = yaml_text(_documents(job, group), head)
     return told
 
@@ -121,7 +121,7 @@ def _component(job: Job, group: Group, line: Line) -> Node:
         told["multinode"] = {"nodeCount": layout.pods_per_replica}
     if layout.is_bound_to_domain:
         told["topologyConstraint"] = {"packDomain": DOMAIN}
-    label, value = node_label(job.plan.instance, line.pool)
+    label, value = node_label(job.plan, line.pool)
     container: Node = {
         "name": "main",
         "image": _image(job, engine),

@@ -14,8 +14,8 @@ from costmodels.errors import Fault, InputError
 from solver.engines import cost_model_of, engines_of
 from solver.manifests import engine_sglang, engine_trtllm, engine_vllm
 from solver.manifests.checked import checked
-from solver.manifests.chosen import chosen
-from solver.manifests.engines import TITLES, EngineName, engine_of
+from solver.manifests.chosen import chosen, plan_file
+from solver.manifests.engines import TITLES, EngineName, engine_of, is_priced
 from solver.manifests.job import Job
 from solver.manifests.nodes import Layout, layouts
 from solver.manifests.plan import Group, Plan, plan_of
@@ -81,7 +81,7 @@ def export_deployment(
     if isinstance(result, Result):
         read, engines = result.instance, result.engines
     else:
-        path = _instance_path(document, instance)
+        path = _instance_path(plan_file(document), instance)
         read = read_instance(path)
         engines = engines_of(read, cost_model_of(read, path.parent))
     settings = settings_of(read, to, engine, image, model_paths, namespace)
@@ -105,12 +105,12 @@ def _document(result: Result | Mapping[str, Any] | str | Path) -> Any:
     return read_json(path)
 
 
-def _instance_path(document: Any, given: str | Path | None) -> Path:
+def _instance_path(document: Mapping[str, Any], given: str | Path | None) -> Path:
     """The instance's file: the one given, else the built-in one of the name in the file."""
     try:
         if given is not None:
             return instances.resolve(str(given))
-        name = document.get("instance") if isinstance(document, Mapping) else None
+        name = document.get("instance")
         known = [each for each in instances.names() if each == name or each.rsplit("/", 1)[-1] == name]
         if known:
             return instances.path(known[0])
@@ -135,7 +135,8 @@ def _faults(job: Job) -> list[Fault]:
         if asked and asked != engine:
             why = f"--to {job.settings.target}" if own else f"the plan of {group.name}, priced for {engine}"
             found.append(Fault("--engine", f"got {asked}, which contradicts {why}; leave it out"))
-        found += [fault for line in group.lines for fault in _line_faults(group, job.found[line.name], engine)]
+        if not is_priced(group) or group.lines[0].entry.backend == engine:
+            found += [fault for line in group.lines for fault in _line_faults(group, job.found[line.name], engine)]
     return found
 
 

@@ -22,6 +22,7 @@ from solver.manifests.pods import (
     metadata,
     node_label,
     pod_ip_env,
+    probes,
     token_env,
 )
 from solver.manifests.yaml_text import command, yaml_text
@@ -34,8 +35,6 @@ IMAGES: dict[EngineName, str] = {
 }
 PORTS = Ports()
 SIDE_CHANNEL_PORT = 5600
-STARTUP_S = 3600
-"""Seconds that a model may take to load."""
 GROUP_LABEL, LINE_LABEL = "ratematch.io/group", "ratematch.io/line"
 
 
@@ -52,7 +51,7 @@ def files(job: Job) -> dict[str, str]:
         told["nvlink-domain.yaml"] = nvlink_file(job)
     for group in job.plan.groups:
         layouts = [job.found[line.name] for line in group.lines]
-        head = [*job.header(group), *assumptions(layouts, job.plan.instance), *_more(layouts, job.engines[group.name])]
+        head = [*job.header(group), *assumptions(layouts, job.plan), *_more(layouts, job.engines[group.name])]
         told[f"{group.name}.yaml"] = yaml_text(_documents(job, group), head)
     return told
 
@@ -151,7 +150,7 @@ def _worker_set(job: Job, group: Group, layout: Layout) -> Node:
 
 def _pod(job: Job, group: Group, layout: Layout, rank: Rank) -> Node:
     line, plan = layout.line, job.plan
-    label, value = node_label(plan.instance, line.pool)
+    label, value = node_label(plan, line.pool)
     pod: Node = {"nodeSelector": {label: value}}
     if layout.is_bound_to_domain:
         pod["affinity"] = group_affinity(line.name, layout)
@@ -186,10 +185,8 @@ def _container(job: Job, group: Group, layout: Layout, rank: Rank) -> Node:
     told["env"] = env
     told["resources"] = {"limits": limits(layout)}
     if rank.is_leader:
-        health = {"path": "/health", "port": PORTS.http}
         told["ports"] = [{"name": "http", "containerPort": PORTS.http}]
-        told["startupProbe"] = {"httpGet": health, "periodSeconds": 10, "failureThreshold": STARTUP_S // 10}
-        told["readinessProbe"] = {"httpGet": health, "periodSeconds": 10}
+        told |= probes(PORTS.http)
     return told
 
 

@@ -23,6 +23,7 @@ from solver.manifests.pods import (
     limits,
     node_label,
     pod_ip_env,
+    probes,
 )
 from solver.manifests.yaml_text import command, yaml_text
 
@@ -63,7 +64,7 @@ def files(job: Job) -> dict[str, str]:
         for number, (prefill, decode) in enumerate(pairs, start=1):
             name = f"{group.name}{'' if number == 1 else f'-{number}'}"
             layouts = [job.found[line.name] for line in (prefill, decode) if line]
-            head = [*job.header(group), *assumptions(layouts, job.plan.instance), *_more(name, job, layouts)]
+            head = [*job.header(group), *assumptions(layouts, job.plan), *_more(name, job, layouts)]
             told[f"{name}-values.yaml"] = yaml_text([_values(job, group, name, prefill, decode)], head)
     return told
 
@@ -120,7 +121,7 @@ def _role(job: Job, group: Group, line: Line | None, role: str, release: str) ->
         return {"create": False}
     layout, cut = job.found[line.name], line.entry.partition
     port = TARGET_PORT if group.is_disaggregated and role == "decode" else SERVICE_PORT
-    label, value = node_label(job.plan.instance, line.pool)
+    label, value = node_label(job.plan, line.pool)
     ranks = engine_vllm.ranks_per_pod(layout) if cut.attention_dp > 1 else 1
     parallelism = {"tensor": cut.tp, "data": cut.attention_dp, "dataLocal": ranks, "workers": layout.pods_per_replica}
     told: Node = {"create": True, "replicas": line.replicas, "parallelism": parallelism}
@@ -146,6 +147,7 @@ def _container(job: Job, group: Group, layout: Layout, port: int) -> Node:
         env = [pod_ip_env("VLLM_NIXL_SIDE_CHANNEL_HOST")]
         env += [{"name": "VLLM_NIXL_SIDE_CHANNEL_PORT", "value": str(SIDE_CHANNEL_PORT)}]
     amount = limits(layout)
+    told["extraConfig"] = probes(port)
     told |= {"env": env, "ports": [{"containerPort": port, "protocol": "TCP"}]}
     return told | {"resources": {"limits": amount, "requests": dict(amount)}, "mountModelVolume": True}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from costmodels.models import MODELS, Model
@@ -13,8 +13,8 @@ from solver.instance import Instance, Pool, Workload
 from solver.manifests.chosen import Chosen
 from solver.verify_document import Entry, Service
 
-LONGEST_NAME = 40
-"""Characters of a name: Kubernetes allows 63, and controllers append indices and hashes."""
+LONGEST_NAME = 36
+"""Characters of a workload's or instance's name: Kubernetes allows 63, roles, indices and hashes are appended."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class Plan:
         By workload.
     unserved
         Workloads that the deployment gives nothing.
+    hosts
+        Pool to the name that its nodes begin with.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Plan:
     chosen: Chosen
     groups: tuple[Group, ...]
     unserved: tuple[str, ...]
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -181,11 +184,15 @@ def plan_of(chosen: Chosen, instance: Instance, model_paths: Mapping[str, str]) 
         Workload to path of its weights; the model's own name where there is none.
     """
     names = _unique(dns_name(service.workload) for service in chosen.services)
+    pool_names = _unique(dns_name(pool.name) for pool in instance.pools)
+    hosts = {pool.name: name for pool, name in zip(instance.pools, pool_names, strict=True)}
     groups: list[Group] = []
     for name, service, row in zip(names, chosen.services, chosen.rows, strict=True):
         groups += _groups(name, service, row, instance, model_paths)
     unserved = tuple(service.workload for service in chosen.services if not service.entries)
-    return Plan(dns_name(instance.name), instance, chosen, tuple(groups), unserved)
+    told = _unique(group.name for group in groups)
+    named = tuple(replace(group, name=name) for group, name in zip(groups, told, strict=True))
+    return Plan(dns_name(instance.name), instance, chosen, named, unserved, hosts)
 
 
 def _groups(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from solver.instance import Instance, Pool
+from solver.instance import Pool
 from solver.manifests.nodes import Layout
+from solver.manifests.plan import Plan
 
 Node = dict[str, Any]
 PRODUCTS = {
@@ -25,6 +26,8 @@ CLIQUE_LABEL = "nvidia.com/gpu.clique"
 """Label of the NVLink domain (fabric clique) of a node, as NVIDIA's feature discovery writes it."""
 CHANNEL = "nvlink-channel"
 AMD = ("mi300x", "mi355x")
+STARTUP_S = 3600
+"""Seconds that a model may take to load."""
 TOKEN_SECRET = "hf-token-secret"
 """Secret with the key HF_TOKEN; optional."""
 
@@ -34,12 +37,12 @@ def resource(pool: Pool) -> str:
     return "amd.com/gpu" if pool.gpu in AMD else "nvidia.com/gpu"
 
 
-def node_label(instance: Instance, pool: Pool) -> tuple[str, str]:
+def node_label(plan: Plan, pool: Pool) -> tuple[str, str]:
     """The label and value that nodes of a pool have: the product where it tells the pool, else the pool's name."""
-    same = [other for other in instance.pools if other.gpu == pool.gpu]
+    same = [other for other in plan.instance.pools if other.gpu == pool.gpu]
     if pool.gpu in PRODUCTS and len(same) == 1:
         return PRODUCT_LABEL, PRODUCTS[pool.gpu]
-    return POOL_LABEL, pool.name
+    return POOL_LABEL, plan.hosts[pool.name]
 
 
 def limits(layout: Layout) -> Node:
@@ -96,6 +99,15 @@ def group_affinity(set_name: str, layout: Layout) -> Node:
     return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
+def probes(port: int) -> Node:
+    """A server is ready when it answers; until then it has an hour to load the model."""
+    health = {"path": "/health", "port": port}
+    return {
+        "startupProbe": {"httpGet": health, "periodSeconds": 10, "failureThreshold": STARTUP_S // 10},
+        "readinessProbe": {"httpGet": health, "periodSeconds": 10},
+    }
+
+
 def token_env() -> list[Node]:
     """The Hugging Face token, where there is a secret for it."""
     key = {"name": TOKEN_SECRET, "key": "HF_TOKEN", "optional": True}
@@ -107,16 +119,19 @@ def pod_ip_env(name: str) -> Node:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
-def assumptions(layouts: Iterable[Layout], instance: Instance) -> list[str]:
+def assumptions(layouts: Iterable[Layout], plan: Plan) -> list[str]:
     """What labels and controllers the file takes for granted."""
     found = list(layouts)
     lines = []
     for pool in {layout.line.pool.name: layout.line.pool for layout in found}.values():
-        label, value = node_label(instance, pool)
+        label, value = node_label(plan, pool)
         by = (
             "written by GPU feature discovery" if label == PRODUCT_LABEL else "label the nodes of this pool so yourself"
         )
         lines.append(f"assumed: nodes of pool {pool.name} are labelled {label}={value} ({by})")
+    if any(layout.pod_gpus < layout.gpus_per_node for layout in found) and len({each.pod_gpus for each in found}) > 1:
+        text = "assumed: the scheduler fills nodes one after the other (NodeResourcesFit, MostAllocated); "
+        lines.append(f"{text}small pods that are spread out leave no node for large ones")
     if any(layout.is_bound_to_domain for layout in found):
         lines.append(f"assumed: nodes are labelled {CLIQUE_LABEL} by their NVLink domain (GPU feature discovery)")
     if any(crosses_nodes(layout) for layout in found):

@@ -11,7 +11,7 @@ from solver.manifests.engines import EngineName, engine_faults
 from solver.manifests.job import Job
 from solver.manifests.launch import Ports, Rank, router_words, words
 from solver.manifests.nodes import Layout, Pod
-from solver.manifests.plan import Group, dns_name
+from solver.manifests.plan import Group
 from solver.manifests.yaml_text import command, script, yaml_text
 
 HTTP_PORT, SIDE_CHANNEL_PORT = 30000, 5600
@@ -33,6 +33,8 @@ class Process:
         Number of the replica of its line, and of the pod in the replica.
     slot
         Number of the process on its node.
+    host
+        Its node.
     """
 
     group: Group
@@ -40,6 +42,7 @@ class Process:
     replica: int
     rank: int
     slot: int
+    host: str
 
     @property
     def name(self) -> str:
@@ -53,20 +56,15 @@ class Process:
         return self.layout.replicas[self.replica][self.rank]
 
     @property
-    def host(self) -> str:
-        """Its node."""
-        return host_of(self.layout, self.pod)
-
-    @property
     def ports(self) -> Ports:
         """Ports of its slot."""
         engine = self.slot * STEP
         return Ports(HTTP_PORT + engine, engine_sglang.BOOTSTRAP_PORT + self.slot, engine_vllm.MEETING_PORT + engine)
 
 
-def host_of(layout: Layout, pod: Pod) -> str:
+def host_of(job: Job, layout: Layout, pod: Pod) -> str:
     """Name of a node: that of its pool and its number."""
-    return f"{dns_name(layout.line.pool.name)}-{pod.node}"
+    return f"{job.plan.hosts[layout.line.pool.name]}-{pod.node}"
 
 
 def processes(job: Job) -> list[Process]:
@@ -78,8 +76,8 @@ def processes(job: Job) -> list[Process]:
             layout = job.found[line.name]
             for replica, pods in enumerate(layout.replicas):
                 for rank, pod in enumerate(pods):
-                    host = host_of(layout, pod)
-                    told.append(Process(group, layout, replica, rank, slots.get(host, 0)))
+                    host = host_of(job, layout, pod)
+                    told.append(Process(group, layout, replica, rank, slots.get(host, 0), host))
                     slots[host] = slots.get(host, 0) + 1
     return told
 
@@ -118,6 +116,8 @@ def _head(job: Job, host: str, groups: tuple[Group, ...]) -> list[str]:
     told = [*job.header(*groups), f"run this on node {host}; nodes reach each other by these names (DNS or /etc/hosts)"]
     for pool, count in _domains(job).items():
         told.append(f"assumed: {pool}-0 to {pool}-{count - 1} are one NVLink domain, and so on, {count} nodes each")
+    if job.settings.target == "trtllm" and any(layout.pods_per_replica > 1 for layout in job.found.values()):
+        told.append("assumed: MPI reaches all nodes without a password, and each has this folder at the same path")
     if job.settings.image:
         told.append(f"run it in the image {job.settings.image}")
     return told
@@ -126,7 +126,7 @@ def _head(job: Job, host: str, groups: tuple[Group, ...]) -> list[str]:
 def _domains(job: Job) -> dict[str, int]:
     """Pools where several nodes must share an NVLink domain, and how many nodes a domain has."""
     bound = [layout for layout in job.found.values() if layout.is_bound_to_domain]
-    return {dns_name(layout.line.pool.name): layout.nodes_per_domain for layout in bound}
+    return {job.plan.hosts[layout.line.pool.name]: layout.nodes_per_domain for layout in bound}
 
 
 def _node(job: Job, mine: list[Process], leaders: dict[tuple[str, int], Process]) -> list[str]:
@@ -148,7 +148,7 @@ def _node(job: Job, mine: list[Process], leaders: dict[tuple[str, int], Process]
 def _start(job: Job, process: Process, leaders: dict[tuple[str, int], Process]) -> str:
     leader = leaders[process.layout.line.name, process.replica]
     if job.settings.target == "trtllm":
-        return _mpi(process) if process.layout.pods_per_replica > 1 else _served(process)
+        return _mpi(job, process) if process.layout.pods_per_replica > 1 else _served(process)
     engine = _engine(job)
     ports = Ports(process.ports.http, process.ports.bootstrap, leader.ports.meeting)
     start = None if process.rank == 0 else str(process.rank * engine_vllm.ranks_per_pod(process.layout))
@@ -170,13 +170,13 @@ def _served(process: Process) -> str:
     return f"CUDA_VISIBLE_DEVICES={_devices(process.pod)} \\\n  {run}"
 
 
-def _mpi(process: Process) -> str:
+def _mpi(job: Job, process: Process) -> str:
     """All ranks of a replica, node after node, each node with its own GPUs."""
     line, layout = process.layout.line, process.layout
     served = command(mpi.served(line, f"{line.name}.yaml", process.ports.http), "    ")
     parts = []
     for pod in layout.replicas[process.replica]:
-        host = host_of(layout, pod)
+        host = host_of(job, layout, pod)
         parts.append(
             f"-n {layout.pod_gpus} --host {host}:{layout.pod_gpus} -x CUDA_VISIBLE_DEVICES={_devices(pod)} \\\n"
             f"    trtllm-llmapi-launch {served}"

@@ -165,10 +165,10 @@ def test_llm_d_has_no_pods_without_a_server() -> None:
 
 
 def test_a_plan_for_another_engine_is_refused() -> None:
-    text = str(pytest.raises(InputError, export_deployment, solved("wide")[1], "sglang").value)
-    assert "got vllm, must be sglang for --to sglang" in text
-    text = str(pytest.raises(InputError, export_deployment, solved("wide")[1], "dynamo", engine="trtllm").value)
-    assert "--engine: got trtllm, which contradicts the plan of chat, priced for vllm" in text
+    with pytest.raises(InputError, match="got vllm, must be sglang for --to sglang"):
+        export_deployment(solved("wide")[1], "sglang")
+    with pytest.raises(InputError, match="--engine: got trtllm, which contradicts the plan of chat, priced for vllm"):
+        export_deployment(solved("wide")[1], "dynamo", engine="trtllm")
 
 
 def test_weights_must_be_in_the_format_of_the_plan() -> None:
