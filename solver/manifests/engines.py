@@ -143,5 +143,6 @@ def kv_word(line: Line, kv_flags: Mapping[str, str]) -> str:
 
 def partition_fault(line: Line, text: str) -> Fault:
     """A partition that an engine cannot express."""
-    way_out = "forbid it in serving.deny and solve again, or export to another target"
+    other = "export to another target" if line.entry.backend in ENGINES else "try another --engine"
+    way_out = f"forbid it in serving.deny and solve again, or {other}"
     return Fault(f"{line.entry.where}.partition", f"got {line.entry.partition.label}: {text}; {way_out}")

@@ -89,7 +89,7 @@ def test_points_of_a_frontier(frontier: Path) -> None:
     points = json.loads(frontier.read_text())["points"]
     assert len(points) > 3
     first, last = (run(frontier, "--to", "trtllm", "--at", name) for name in ("max-throughput", "max-interactivity"))
-    assert f"frontier point 0 of 0 to {len(points) - 1}, picked by max-throughput" in first.stdout
+    assert f"frontier point 0 of 0 to {len(points) - 1}, picked by max-throughput, OPTIMAL" in first.stdout
     assert f"frontier point {len(points) - 1} of 0 to {len(points) - 1}" in last.stdout
     assert first.stdout != last.stdout
     wanted = points[1]["tokens_per_s_per_user"] - 0.001
