@@ -17,11 +17,8 @@ def faults(line: Line, _: Group, layout: Layout) -> list[Fault]:
     """What SGLang cannot express of a line."""
     cut, found = line.entry.partition, format_faults(line, True, KV_FORMATS, "SGLang")
     width = cut.stage_group
-    if cut.cp > 1 and (line.role == "decode" or cut.pp > 1):
-        text = (
-            "--attn-cp-size with --enable-prefill-cp is for prompts, without pipeline stages; there is no flag for this"
-        )
-        found.append(partition_fault(line, text))
+    if cut.cp > 1:
+        found.append(partition_fault(line, "SGLang has no settled flag for context parallelism of prompts (cp)"))
     if cut.moe_tp * cut.moe_ep not in (1, width):
         text = f"--ep-size {cut.moe_ep} leaves moe_tp {width // cut.moe_ep} of --tp-size {width}, there is no flag for "
         found.append(partition_fault(line, f"{text}moe_tp {cut.moe_tp}"))
@@ -44,7 +41,6 @@ def flags(line: Line, group: Group) -> Flags:
     told += ["--pp-size", str(cut.pp), "--pp-max-micro-batch-size", str(sizes.batch)] if cut.pp > 1 else []
     told += ["--dp-size", str(cut.attention_dp), "--enable-dp-attention"] if cut.attention_dp > 1 else []
     told += ["--ep-size", str(cut.moe_ep)] if cut.moe_ep > 1 else []
-    told += ["--attn-cp-size", str(cut.cp), "--enable-prefill-cp"] if cut.cp > 1 else []
     told += ["--context-length", str(sizes.context)]
     told += ["--max-running-requests", str(sizes.running * cut.attention_dp)]
     told += _step_flags(line)

@@ -11,7 +11,8 @@ from typing import Any
 
 import instances
 from costmodels.errors import Fault, InputError
-from solver.engines import cost_model_of, engines_of
+from solver.engines import EngineSet, cost_model_of, engines_of
+from solver.instance import Instance
 from solver.manifests import engine_sglang, engine_trtllm, engine_vllm
 from solver.manifests.checked import checked
 from solver.manifests.chosen import chosen, plan_file
@@ -78,12 +79,7 @@ def export_deployment(
     if to not in TARGETS:
         raise InputError([Fault("--to", f"got {to!r}, must be {' or '.join(TARGETS)}")])
     document = _document(result)
-    if isinstance(result, Result):
-        read, engines = result.instance, result.engines
-    else:
-        path = _instance_path(plan_file(document), instance)
-        read = read_instance(path)
-        engines = engines_of(read, cost_model_of(read, path.parent))
+    read, engines = _priced(result, document, instance)
     settings = settings_of(read, to, engine, image, model_paths, namespace)
     plan = plan_of(chosen(document, read, engines, point, at), read, settings.model_paths)
     job = Job(plan, settings, _engines(plan, settings), layouts(plan))
@@ -91,6 +87,17 @@ def export_deployment(
     if faults:
         raise InputError(dict.fromkeys(faults))
     return checked(to, TARGETS[to].files(job), job)
+
+
+def _priced(
+    result: Result | Mapping[str, Any] | str | Path, document: Any, given: str | Path | None
+) -> tuple[Instance, EngineSet]:
+    """The instance with its engines: those of a result at hand, else read anew."""
+    if isinstance(result, Result):
+        return result.instance, result.engines
+    path = _instance_path(plan_file(document), given)
+    instance = read_instance(path)
+    return instance, engines_of(instance, cost_model_of(instance, path.parent))
 
 
 def _document(result: Result | Mapping[str, Any] | str | Path) -> Any:
@@ -167,12 +174,15 @@ def check_folder(folder: Path) -> None:
         When it exists and is not empty, so that files of different plans would stand beside each other, or cannot be
         made.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError([Fault(str(folder), "is not empty; files of two plans must not mix, give a new folder")])
-    if folder.exists() and not folder.is_dir():
-        raise InputError([Fault(str(folder), "is no folder")])
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
-        raise InputError([Fault(str(folder), f"cannot be made in {folder.parent}")])
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError([Fault(str(folder), "is not empty; files of two plans must not mix, give a new folder")])
+        if folder.exists() and not folder.is_dir():
+            raise InputError([Fault(str(folder), "is no folder")])
+        if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
+            raise InputError([Fault(str(folder), f"cannot be made in {folder.parent}")])
+    except OSError as error:
+        raise InputError([Fault(str(folder), f"cannot be written: {error.strerror or error}")]) from None
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
@@ -185,7 +195,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
         As :func:`check_folder`, or when writing fails; nothing is left behind.
     """
     check_folder(folder)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export."))
     try:
         for name, text in files.items():
             (made / name).write_text(text, "utf-8")

@@ -12,7 +12,20 @@ import yaml
 from costmodels.errors import InputError
 from solver.manifests.export import export_deployment
 from solver.planner import solve
-from tests.manifests.cases import BF16, DEEPSEEK, FP8, LLAMA, QWEN, folder_of, pool, row, solved
+from solver.result import Result
+from tests.manifests.cases import (
+    BF16,
+    DEEPSEEK,
+    FP8,
+    LLAMA,
+    QWEN,
+    folder_of,
+    pool,
+    priced,
+    random_result,
+    row,
+    solved,
+)
 
 
 def commands(files: dict[str, str]) -> Iterator[list[str]]:
@@ -183,3 +196,79 @@ def test_weights_must_be_in_the_format_of_the_plan() -> None:
     rows = [row("h200_sxm", "vllm", LLAMA, FP8, "colocated", {"tp": 2}, 32, 20, 5.8, chunk=4096, ttft=400)]
     file = folder_of("weights", [pool("h200_sxm", 8)], LLAMA, rows)
     assert "--quantization fp8" in export_deployment(solve(file), "vllm")["run_h200_0.sh"]
+
+
+def test_stages_in_domains_of_their_own() -> None:
+    """Three stages of 8 GPUs, each over two nodes of a domain of 8: Kubernetes can say so, Dynamo and llm-d cannot."""
+    cut = {"tp": 8, "pp": 3}
+    rows = [row("gb200", "vllm", LLAMA, BF16, "colocated", cut, 32, 20, 17, chunk=4096, ttft=400)]
+    file = folder_of("stages", [pool("gb200", 24)], LLAMA, rows)
+    result = solve(file)
+    workers = next(
+        document
+        for document in yaml.safe_load_all(export_deployment(result, "kubernetes")["chat.yaml"])
+        if document["kind"] == "LeaderWorkerSet"
+    )
+    template = workers["spec"]["leaderWorkerTemplate"]
+    assert (template["size"], template["subGroupPolicy"]) == (6, {"subGroupSize": 2})
+    affinity = template["workerTemplate"]["spec"]["affinity"]["podAffinity"]
+    term = affinity["requiredDuringSchedulingIgnoredDuringExecution"][0]
+    assert [key.rsplit("/")[-1] for key in term["matchLabelKeys"]] == ["group-index", "subgroup-index"]
+    with pytest.raises(InputError, match="there is no field for one stage of 8 GPUs"):
+        export_deployment(result, "dynamo")
+    with pytest.raises(InputError, match="the chart has no affinity for one stage"):
+        export_deployment(result, "llm-d")
+
+
+def roofline(name: str, gpu: str, model: str, **more: Any) -> Result:
+    """A plan that was priced for no engine."""
+    file = folder_of(name, [pool(gpu, 16)], model, [], **more)
+    document = json.loads(file.read_text())
+    document["cost_model"] = {"kind": "roofline"}
+    denied = [{"pp": {"min": 2}}, {"moe_tp": {"min": 2}}, {"attention_dp": {"min": 2}, "tp": {"min": 2}}]
+    document["serving"] = {"deny": {"prefill": denied, "decode": denied, "colocated": denied}}
+    file.write_text(json.dumps(document))
+    return solve(file)
+
+
+def test_prefix_cache_and_drafts() -> None:
+    more = {"prefix_hit_rate": 0.5, "speculative": {"draft_tokens": 2, "accepted_tokens": 2.2}}
+    result = roofline("drafts", "h200_sxm", DEEPSEEK, **more)
+    told = export_deployment(result, "vllm")
+    assert '"num_speculative_tokens": 2' in "".join(told.values())
+    assert "--enable-prefix-caching" in "".join(told.values())
+    assert "--speculative-num-draft-tokens 3" in "".join(export_deployment(result, "sglang").values())
+    text = "".join(export_deployment(result, "trtllm").values())
+    assert "num_nextn_predict_layers: 2" in text
+    assert "enable_block_reuse: true" in text
+    assert "priced for no engine (roofline), TensorRT-LLM chosen" in text
+
+
+def test_gpus_of_another_vendor() -> None:
+    result = roofline("amd", "mi300x", LLAMA)
+    text = export_deployment(result, "kubernetes", image="rocm/vllm:rocm7")["chat.yaml"]
+    assert "amd.com/gpu: " in text
+    assert "ratematch.io/pool: mi300x" in text
+    with pytest.raises(InputError, match="got mi300x, TensorRT-LLM runs on NVIDIA GPUs only"):
+        export_deployment(result, "trtllm")
+
+
+def test_traffic_of_many_lengths_fits_the_longest_request() -> None:
+    instance, _ = priced("llama-70b-h100-64-lognormal")
+    longest = max(isl + osl for isl, osl, _ in instance.workloads[0].lengths.classes)
+    result = random_result("llama-70b-h100-64-lognormal", 1)
+    assert result is not None
+    files = export_deployment(result, "trtllm")
+    for name in files:
+        if name.startswith("chat"):
+            config = yaml.safe_load(files[name])
+            assert longest < config["max_seq_len"] <= 131072
+            assert config["max_num_tokens"] >= 2048
+
+
+def test_a_model_that_cannot_hold_the_longest_request() -> None:
+    rows = [row("h100_sxm", "vllm", QWEN, BF16, "colocated", {"tp": 4}, 2, 20, 0.04, chunk=60000, ttft=9000, isl=60000)]
+    file = folder_of("long", [pool("h100_sxm", 8)], QWEN, rows, isl=60000)
+    text = export_deployment(solve(file), "vllm")["run_h100_0.sh"]
+    assert "requests beyond the model's 40960 tokens will be refused by the engine" in text
+    assert "--max-model-len 40960" in text
