@@ -66,6 +66,8 @@ def _more(layouts: list[Layout], engine: EngineName) -> list[str]:
     lines = []
     if any(layout.pods_per_replica > 1 for layout in layouts):
         lines.append("assumed: the LeaderWorkerSet controller is installed (leaderworkerset.x-k8s.io/v1)")
+        if any(layout.is_bound_to_domain for layout in layouts):
+            lines.append("assumed: Kubernetes 1.31 or newer (matchLabelKeys of a pod affinity)")
         if engine == "trtllm":
             lines.append(f"assumed: secret {mpi.SECRET} holds an SSH key pair as private.key and private.key.pub")
     first = layouts[0].line

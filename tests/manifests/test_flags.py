@@ -272,3 +272,30 @@ def test_a_model_that_cannot_hold_the_longest_request() -> None:
     text = export_deployment(solve(file), "vllm")["run_h100_0.sh"]
     assert "requests beyond the model's 40960 tokens will be refused by the engine" in text
     assert "--max-model-len 40960" in text
+
+
+def test_vllm_pipeline_of_chunks_without_a_hand_over() -> None:
+    """Prompts only: two prompts at once, each 1,024 tokens a step, in each of two stages."""
+    rows = [row("h200_sxm", "vllm", QWEN, BF16, "prefill", {"tp": 2, "pp": 2}, 2, 600, 6, chunk=1024, osl=1)]
+    file = folder_of("prompts", [pool("h200_sxm", 8)], QWEN, rows, osl=1)
+    text = export_deployment(solve(file), "vllm")["run_h200_0.sh"]
+    for words in ("--pipeline-parallel-size 2", "--max-num-batched-tokens 2048", "--long-prefill-token-threshold 1024"):
+        assert words in text
+    assert "--max-num-seqs 4" in text
+    assert "--enable-chunked-prefill" in text
+    assert "--kv-transfer-config" not in text
+
+
+def test_unequal_servers_are_routed_by_load() -> None:
+    rows = [
+        row("h200_sxm", "sglang", QWEN, BF16, "colocated", {"tp": 8}, 32, 20, 5.8, chunk=4096, ttft=400),
+        row("h200_sxm", "sglang", QWEN, BF16, "colocated", {"tp": 4}, 8, 20, 1.45, chunk=4096, ttft=400),
+    ]
+    file = folder_of("unequal", [pool("h200_sxm", 12)], QWEN, rows)
+    document = json.loads(file.read_text())
+    document["serving"] = {"engines_per_role": 2}
+    file.write_text(json.dumps(document))
+    files = export_deployment(solve(file), "sglang")
+    assert "--policy power_of_two" in files["router_chat.sh"]
+    assert "colocated servers differ: route by load" in files["router_chat.sh"]
+    assert "--policy round_robin" in export_deployment(solved("chunks")[1], "vllm")["router_chat.sh"]

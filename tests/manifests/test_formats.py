@@ -20,6 +20,7 @@ from solver.manifests.checked import NotAsItShould, document_faults, documents_o
 from solver.manifests.export import export_deployment
 from solver.manifests.registry import TARGETS
 from solver.result import Result
+from solver.schema import faults_of
 from tests.manifests.cases import random_result, solved
 
 SCHEMAS = Path(checked.__file__).parent / "schemas"
@@ -192,3 +193,10 @@ def test_an_export_with_other_gpus_does_not_leave(monkeypatch: pytest.MonkeyPatc
 
 def test_engines_are_those_of_the_tables() -> None:
     assert set(engines.VERSIONS) == set(engines.ENGINES) == set(engines.TITLES)
+
+
+def test_texts_of_several_lines_are_told_apart() -> None:
+    lines, line = {"type": "string", "x-lines": True}, {"type": "string"}
+    assert not faults_of("a\nb\n", lines)
+    assert faults_of("a\nb", line)
+    assert faults_of("a\x00b", lines)
