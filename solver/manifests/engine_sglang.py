@@ -6,6 +6,7 @@ from costmodels.errors import Fault
 from solver.manifests.engines import format_faults, is_bf16, kv_word, partition_fault, quantizes, sizes_of
 from solver.manifests.nodes import Layout
 from solver.manifests.plan import Group, Line
+from solver.manifests.yaml_text import Shell
 
 Flags = list[str]
 KV_FORMATS = {"fp8": "fp8_e4m3"}
@@ -71,6 +72,6 @@ def rank_flags(layout: Layout, rank: str, leader: str, port: int) -> Flags:
     """Flags that tell a pod its place in a replica of several; ``rank`` and ``leader`` may be shell variables."""
     if layout.pods_per_replica == 1:
         return []
-    address = f'{leader[:-1]}:{port}"' if leader.endswith('"') else f"{leader}:{port}"
+    address = Shell(f'{leader[:-1]}:{port}"') if isinstance(leader, Shell) else f"{leader}:{port}"
     told = ["--nnodes", str(layout.pods_per_replica), "--node-rank", rank]
     return [*told, "--dist-init-addr", address]

@@ -9,6 +9,7 @@ from solver.manifests import engine_sglang, engine_vllm
 from solver.manifests.engines import EngineName
 from solver.manifests.nodes import Layout
 from solver.manifests.plan import Group
+from solver.manifests.yaml_text import Shell
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ class Rank:
 
 def in_set(layout: Layout, is_leader: bool) -> Rank:
     """The place of a pod of a LeaderWorkerSet, which tells it by environment variables."""
-    start = f'"$((LWS_WORKER_INDEX * {engine_vllm.ranks_per_pod(layout)}))"'
-    return Rank('"$LWS_WORKER_INDEX"', '"$LWS_LEADER_ADDRESS"', None if is_leader else start)
+    start = Shell(f'"$((LWS_WORKER_INDEX * {engine_vllm.ranks_per_pod(layout)}))"')
+    return Rank(Shell('"$LWS_WORKER_INDEX"'), Shell('"$LWS_LEADER_ADDRESS"'), None if is_leader else start)
 
 
 def words(engine: EngineName, layout: Layout, group: Group, rank: Rank, ports: Ports) -> list[str]:
     """
-    The command of vLLM or SGLang, word by word; words that begin with ``"$`` are for a shell to expand.
+    The command of vLLM or SGLang, word by word.
 
     TensorRT-LLM is started by MPI and has commands of its own.
     """

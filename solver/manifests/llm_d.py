@@ -155,7 +155,7 @@ def _container(job: Job, group: Group, layout: Layout, port: int) -> Node:
 def _balanced(layout: Layout) -> list[str]:
     """Every pod answers requests for its own data-parallel ranks."""
     start = in_set(layout, False).start
-    return ["--data-parallel-hybrid-lb", "--data-parallel-start-rank", str(start)]
+    return ["--data-parallel-hybrid-lb", "--data-parallel-start-rank", start or "0"]
 
 
 def _without(flags: list[str], dropped: tuple[str, ...]) -> list[str]:

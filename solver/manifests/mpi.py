@@ -7,7 +7,7 @@ from typing import Any
 
 from solver.manifests.nodes import Layout
 from solver.manifests.plan import Line
-from solver.manifests.yaml_text import command
+from solver.manifests.yaml_text import Shell, command
 
 SECRET, KEYS = "mpi-ssh", "/ssh-keys"
 SSH_PORT = 2222
@@ -31,7 +31,7 @@ def _keys() -> list[str]:
 def leader(layout: Layout, words: Sequence[str]) -> str:
     """Script of the first pod of a LeaderWorkerSet: waits for the others, starts all ranks."""
     ranks, ssh = layout.line.entry.partition.gpus, f"-p {SSH_PORT} -o StrictHostKeyChecking=no"
-    run = ["mpirun", "--allow-run-as-root", "-n", str(ranks), "--host", '"$hosts"', "--mca", "plm_rsh_args", ssh]
+    run = ["mpirun", "--allow-run-as-root", "-n", str(ranks), "--host", Shell('"$hosts"'), "--mca", "plm_rsh_args", ssh]
     run += ["-x", "HF_TOKEN", "trtllm-llmapi-launch"]
     return "\n".join(
         [

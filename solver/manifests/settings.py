@@ -64,7 +64,9 @@ def settings_of(
         elif name in paths:
             faults.append(Fault("--model-path", f"is given twice for {name}; give one"))
         elif not _is_word(path):
-            faults.append(Fault("--model-path", f"got {path!r}, must be a path or a name without blanks"))
+            faults.append(
+                Fault("--model-path", f"got {path!r}, must be a path or a name, without blanks or a leading -")
+            )
         paths[name] = path
     if image is not None and not _is_word(image):
         faults.append(Fault("--image", f"got {image!r}, must be an image name"))
@@ -87,4 +89,4 @@ def _pair(text: str, names: Sequence[str]) -> tuple[str, str]:
 
 
 def _is_word(text: str) -> bool:
-    return bool(text) and text.isprintable() and not any(character.isspace() for character in text)
+    return bool(text) and text.isprintable() and not text.startswith("-") and " " not in text

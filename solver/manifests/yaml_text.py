@@ -11,6 +11,10 @@ _WIDTH = 10_000
 """Lines are not folded: a folded flag is hard to read and to search."""
 
 
+class Shell(str):
+    """A word that the shell expands, quoted as it must be; all other words are quoted so that nothing is expanded."""
+
+
 def yaml_text(documents: Sequence[Document], header: Sequence[str]) -> str:
     """
     YAML documents below a comment.
@@ -52,17 +56,21 @@ def yaml_text(documents: Sequence[Document], header: Sequence[str]) -> str:
 
 
 def comment(lines: Sequence[str]) -> str:
-    """Lines as a comment."""
-    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    """Lines as a comment, each on one line whatever the file said."""
+    return "".join(f"# {_printable(line)}".rstrip() + "\n" for line in lines)
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def command(words: Sequence[str], indent: str = "  ") -> str:
-    """A shell command, each flag with its value on a line of its own; ``$...`` words stay for the shell to expand."""
+    """A shell command, each flag with its value on a line of its own."""
     lines: list[list[str]] = [[]]
     for word in words:
         if word.startswith("--") and lines[-1]:
             lines.append([])
-        lines[-1].append(word if word.startswith('"$') or word.startswith("$") else shlex.quote(word))
+        lines[-1].append(str(word) if isinstance(word, Shell) else shlex.quote(word))
     return f" \\\n{indent}".join(" ".join(line) for line in lines)
 
 

@@ -126,6 +126,7 @@ def test_points_that_are_not_there(frontier: Path, options: tuple[str, ...], tex
         (("--to", "vllm", "--namespace", "Not_A_Name"), "--namespace: got 'Not_A_Name'"),
         (("--to", "vllm", "--image", "two words"), "--image: got 'two words'"),
         (("--to", "vllm", "--model-path", ""), "--model-path: got ''"),
+        (("--to", "vllm", "--model-path", "--headless"), "--model-path: got '--headless'"),
         (("--to", "vllm", "--model-path", "a", "--model-path", "b"), "--model-path: is given twice"),
     ],
 )
@@ -251,3 +252,26 @@ def test_pools_of_one_gpu_type_are_told_by_a_label_of_ours() -> None:
     assert "ratematch.io/pool: East A" not in text, "not a label value"
     assert "ratematch.io/pool: east-a\n" in text
     assert "ratematch.io/pool: east-a-2\n" in text
+
+
+def test_nothing_of_a_file_reaches_a_shell_unquoted(result: Path, tmp_path: Path) -> None:
+    document = json.loads(result.read_text())
+    document["cost_model"]["description"] = "a\ntouch pwned\n\u2028b"
+    result.write_text(json.dumps(document))
+    evil = '/m/"$(touch${IFS}pwned)"'
+    for target in ("sglang", "kubernetes", "trtllm"):
+        files = export_deployment(result, target, model_paths=[evil], image='"$HOME"')
+        for name, text in files.items():
+            assert not [line for line in text.splitlines() if line.startswith("touch")]
+            if name.endswith(".sh"):
+                (tmp_path / name).write_text(text)
+                (tmp_path / "python3").write_text("#!/bin/sh\n")
+                (tmp_path / "trtllm-serve").write_text("#!/bin/sh\n")
+                for fake in ("python3", "trtllm-serve"):
+                    (tmp_path / fake).chmod(0o755)
+                environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+                subprocess.run(
+                    ["bash", name], cwd=tmp_path, env=environment, check=False, timeout=20, capture_output=True
+                )
+    assert not list(tmp_path.rglob("pwned"))
+    assert (tmp_path / "logs").is_dir()
