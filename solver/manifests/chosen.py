@@ -41,7 +41,7 @@ class Chosen:
     instance_hash, plan_hash
         Hash of instance and curves; hash of the deployment with its instance, the same however long the solve took.
     label
-        What was picked, in words.
+        Which point of a frontier was picked, in words and a comma; empty for a result.
     cost_model
         Which cost model, in words.
     """
@@ -93,7 +93,7 @@ def chosen(
     found = (verify_frontier if is_frontier else verify)(instance, engines, document)
     if not found.ok:
         raise InputError([Fault("the verifier", fault) for fault in found.faults])
-    part, label = _picked(document["points"], point, at) if is_frontier else (document, "result")
+    part, label = _picked(document["points"], point, at) if is_frontier else (document, "")
     return _chosen(document, part, label, actual)
 
 
@@ -137,15 +137,15 @@ def _picked(points: Sequence[Mapping[str, Any]], point: int | None, at: str | No
     if point is not None:
         if not 0 <= point <= last:
             raise InputError([Fault("--point", f"got {point}, the frontier has points 0 to {last}")])
-        return points[point], f"frontier point {point} of 0 to {last}"
+        return points[point], f"frontier point {point} of 0 to {last}, "
     if at is None:
         if last:
             low, high = (_shown(points[index]) for index in (0, last))
             text = f"needed: the frontier has {last + 1} points from {low} to {high} tokens/s/user; or give --point"
             raise InputError([Fault("--at", text)])
-        return points[0], "frontier point 0 of 0 to 0"
+        return points[0], "frontier point 0 of 0 to 0, "
     index = NAMES[at] % (last + 1) if at in NAMES else _reaching(points, at)
-    return points[index], f"frontier point {index} of 0 to {last}, picked by {at}"
+    return points[index], f"frontier point {index} of 0 to {last}, picked by {at}, "
 
 
 def _reaching(points: Sequence[Mapping[str, Any]], at: str) -> int:

@@ -32,7 +32,7 @@ def header(
     """
     chosen = plan.chosen
     lines = [
-        f"ratematch {__version__}: instance {plan.instance.name}, {chosen.label}, {STATUS[chosen.status]}",
+        f"ratematch {__version__}: instance {plan.instance.name}, {chosen.label}{STATUS[chosen.status]}",
         f"instance hash {chosen.instance_hash}, plan hash {chosen.plan_hash}",
         f"plan: {_totals(plan)}",
         f"numbers are those of the cost model: {chosen.cost_model or 'not named in the file'}",

@@ -6,7 +6,7 @@ import json
 import random
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import instances
@@ -23,6 +23,7 @@ HEADER = (
     "system,backend,backend_version,model,precision,phase,tp,pp,attention_dp,moe_tp,moe_ep,cp,gpus,domain_gpus,batch,"
     "chunk_tokens,isl,osl,latency_ms,ttft_ms,requests_per_s,memory_gib"
 )
+FOLDERS = TemporaryDirectory(prefix="manifests-")
 BF16 = "gemm:bfloat16 moe:bfloat16 kv:bfloat16 fmha:bfloat16"
 FP8_KV = "gemm:bfloat16 moe:bfloat16 kv:fp8 fmha:bfloat16"
 FP8 = "gemm:fp8_block moe:fp8_block kv:fp8 fmha:bfloat16"
@@ -63,7 +64,7 @@ def row(
 
 def folder_of(name: str, pools: list[dict[str, Any]], model: str, rows: list[str], **more: Any) -> Path:
     """An instance with its table in a new folder."""
-    folder = Path(mkdtemp(prefix="manifests-"))
+    folder = Path(mkdtemp(dir=FOLDERS.name))
     (folder / "rows.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     workload = {"name": "chat", "model": model, "isl": 4096, "osl": 256, "sla": {"tpot_ms": 100}} | more
     document = {"format": "disagg-instance", "version": 1, "name": name, "pools": pools, "workloads": [workload]}
