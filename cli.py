@@ -213,6 +213,44 @@ def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept:
             fail(str(error))
 
 
+def export_help() -> str:
+    """The help of ``export`` with its targets."""
+    from solver.manifests.registry import TARGETS
+
+    listed = "\n".join(f"  {target.name:<11}{target.description}" for target in TARGETS.values())
+    return (
+        "Manifests and commands that deploy RESULT: a result (solve -o R.json), or a point of a frontier (-o F.json)."
+        f"\n\n\b\nTARGET:\n{listed}"
+    )
+
+
+@main.command(help=export_help(), short_help="Manifests and commands that deploy a result.", epilog=EPILOG)
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "target", required=True, metavar="TARGET", help="dynamo, llm-d, vllm, sglang, trtllm, kubernetes."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write into this new folder.")
+@click.option("--instance", metavar="INSTANCE", help="What was solved; else the built-in one that RESULT names.")
+@click.option("--point", type=int, metavar="N", help="This point of a frontier, from 0.")
+@click.option("--at", metavar="N|NAME", help="Tokens/s/user to reach, or max-throughput or max-interactivity.")
+@click.option("--engine", type=click.Choice(["vllm", "sglang", "trtllm"]), help="Where priced for none; vllm else.")
+@click.option("--image", metavar="IMAGE", help="Container image of the workers.")
+@click.option("--model-path", "paths", multiple=True, metavar="[WORKLOAD=]PATH", help="Where the weights are.")
+@click.option("--namespace", metavar="NAME", help="Kubernetes namespace.")
+def export(result: Path, target: str, output: Path | None, paths: tuple[str, ...], **given: Any) -> None:
+    """Writes files, or prints them."""
+    from solver.manifests.export import as_text, check_folder, export_deployment, write_files
+
+    if output:
+        check_folder(output)
+    files = export_deployment(result, target, model_paths=paths, **given)
+    if not output:
+        click.echo(as_text(files), nl=False)
+        return
+    for path in write_files(output, files):
+        click.echo(f"wrote {path}")
+
+
 @main.command(epilog=EPILOG)
 @click.argument("instance")
 @click.argument("result", type=click.Path(path_type=Path))

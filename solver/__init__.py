@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from solver.frontier import Frontier
     from solver.instance import Instance
     from solver.load import build_instance, load_instance
+    from solver.manifests.export import export_deployment
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
@@ -41,6 +42,7 @@ _HOME = {
     "Result": "solver.result",
     "build_instance": "solver.load",
     "load_instance": "solver.load",
+    "export_deployment": "solver.manifests.export",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -58,6 +60,7 @@ __all__ = [
     "Options",
     "Result",
     "build_instance",
+    "export_deployment",
     "load_instance",
     "read_instance",
     "solve",

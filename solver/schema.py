@@ -148,13 +148,18 @@ def _scalar(value: Json, schema: dict[str, Json]) -> str | None:
         return f"got {shown(value)}, must be {' or '.join(map(str, schema['enum']))}"
     if isinstance(value, str) and len(value) < schema.get("minLength", 0):
         return "got an empty text, must not be empty"
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and not (value.isprintable() or (schema.get("x-lines") and _is_text(value))):
         return f"got {shown(value)}, must be text of printable characters"
     if isinstance(value, str) and "pattern" in schema and not re.fullmatch(schema["pattern"], value):
         return f"got {shown(value)}, must be {schema['x-allowed']}"
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return _number(value, schema)
     return None
+
+
+def _is_text(value: str) -> bool:
+    """Whether every line is of printable characters."""
+    return all(line.isprintable() for line in value.split("\n"))
 
 
 def _number(value: int | Decimal, schema: dict[str, Json]) -> str | None:

@@ -37,6 +37,7 @@ def test_the_wheel_holds_instances_tables_and_schema(wheel: Path) -> None:
     wanted = {f"instances/{name}.json" for name in instances.names()}
     wanted |= {f"instances/curves/{file.name}" for file in (folder / "curves").iterdir()}
     wanted |= {"instances/optima.csv", "instances/README.md", "solver/instance_schema.json", "cli.py"}
+    wanted |= {"solver/manifests/schemas/flags.json", "solver/manifests/schemas/kubernetes.json"}
     data = Path(costmodels.__file__).parent / "data"
     wanted |= {f"costmodels/data/{file.name}" for file in data.iterdir()}
     wanted |= {f"instances/traffic/{file.name}" for file in (folder / "traffic").iterdir()}
