@@ -67,6 +67,11 @@ class Inventory(Requirement):
 class Packing(Requirement):
     """The size of a pool's NVLink domains. Given up, the whole pool is one domain, and is priced as one."""
 
+    @property
+    def caveat(self) -> str:
+        """Not every size is tried."""
+        return f"of the sizes {', '.join(map(str, DOMAINS))} and the whole pool; prices as of the larger domain"
+
     def dropped(self, instance: Instance) -> Instance:
         """The pool as one domain."""
         pool = instance.pool(self.where)
@@ -116,6 +121,11 @@ class Memory(Requirement):
 @dataclass(frozen=True)
 class Bandwidth(Requirement):
     """C6: the KV hand-over bandwidth of a pool's GPUs."""
+
+    @property
+    def caveat(self) -> str:
+        """Levels are rounded."""
+        return "to three digits, rounded up"
 
     def dropped(self, instance: Instance) -> Instance:
         """No limit."""

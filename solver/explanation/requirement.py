@@ -50,6 +50,11 @@ class Requirement:
         """Whether it can be relaxed in part; a rule is on or off."""
         return True
 
+    @property
+    def caveat(self) -> str:
+        """What its nearest level does not claim; empty where that is the nearest of all."""
+        return ""
+
     def dropped(self, instance: Instance) -> Instance:
         """The instance without it."""
         raise NotImplementedError
@@ -134,8 +139,11 @@ class Change:
 
 
 def short(value: Fraction) -> str:
-    """A number with six digits; whole ones in full."""
-    return str(value) if value.denominator == 1 and value < 10**9 else f"{float(value):.6g}"
+    """A number with six digits; whole ones, and decimals that six digits would round, in full."""
+    if value.denominator == 1 and value < 10**9:
+        return str(value)
+    full = f"{float(value):.15g}"
+    return full if Fraction(full) == value and value < 10**9 and "e" not in full else f"{float(value):.6g}"
 
 
 def first_that_does(

@@ -75,8 +75,8 @@ def rules(instance: Instance) -> Iterator[Rule]:
 def habits(instance: Instance) -> Iterator[Rule]:
     """Rules that are set unless an instance lifts them, or that hold something back: also these can be given up."""
     serving = instance.serving
-    if not instance.is_unlimited and not serving.hybrid:
-        yield _rule("hybrid", 1, "a workload is served in one mode", hybrid=True, modes=MODES)
+    if not instance.is_unlimited and not serving.hybrid and len(serving.modes) > 1:
+        yield _rule("hybrid", 1, "a workload is served in one mode", hybrid=True)
     if not instance.is_unlimited and serving.engines_per_role is not None:
         count = serving.engines_per_role
         yield _rule("engines_per_role", 1, f"{count} per workload, pool and role", engines_per_role=None)
