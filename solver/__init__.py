@@ -1,7 +1,8 @@
 """
 Provably optimal deployment planning for LLM inference.
 
-``solve`` answers an instance, ``trace`` draws its exact frontier, ``verify`` checks a result independently::
+``solve`` answers an instance, ``trace`` draws its exact frontier, ``explain`` says why, ``verify`` checks a result
+independently::
 
     from solver import solve
     result = solve("instance.json")
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from costmodels.errors import Fault, InputError
     from solver.backends.base import BackendError, Controls
     from solver.deployment import Deployment
+    from solver.explanation.explain import explain
+    from solver.explanation.explanation import Explanation
     from solver.frontier import Frontier
     from solver.instance import Instance
     from solver.planner import Options, solve, trace
@@ -32,12 +35,14 @@ _HOME = {
     "BackendError": "solver.backends.base",
     "Controls": "solver.backends.base",
     "Deployment": "solver.deployment",
+    "Explanation": "solver.explanation.explanation",
     "Fault": "costmodels.errors",
     "Frontier": "solver.frontier",
     "InputError": "costmodels.errors",
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "explain": "solver.explanation.explain",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -48,12 +53,14 @@ __all__ = [
     "BackendError",
     "Controls",
     "Deployment",
+    "Explanation",
     "Fault",
     "Frontier",
     "InputError",
     "Instance",
     "Options",
     "Result",
+    "explain",
     "read_instance",
     "solve",
     "trace",

@@ -70,6 +70,8 @@ def _all_handover(instance: Instance, probe: Probe) -> Iterator[Change]:
 def reachable(instance: Instance, probe: Probe) -> Iterator[Mapping[str, object]]:
     """The best latencies that any point reaches, whatever the limits."""
     for name, where, best in best_reachable(instance, probe):
-        text = f"best reachable {name} of {where}: " + ("none, no point is left" if best is None else f"{short(best)} ms")
+        text = f"best reachable {name} of {where}: " + (
+            "none, no point is left" if best is None else f"{short(best)} ms"
+        )
         value = None if best is None else float(best)
         yield {"requirement": f"best {name}", "where": where, "best": value, "unit": "ms", "text": text}

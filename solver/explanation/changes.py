@@ -29,8 +29,8 @@ class Joint:
     correction
         The requirements: with all of them given up there is a plan, with fewer there is none.
     alternatives
-        Ways to change them, none better than another in every requirement: at each, no requirement can be nearer to what
-        was asked for unless another is farther. Proved.
+        Ways to change them, of which none can be bettered: no requirement can be nearer to what was asked for unless
+        another is farther. Proved.
     """
 
     correction: tuple[Requirement, ...]

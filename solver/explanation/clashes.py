@@ -1,12 +1,12 @@
 """
 Minimal clashing sets and minimal correction sets, smallest first, each proved.
 
-A set of requirements *clashes* when no plan meets all of them, whatever the others. A superset of a clashing set clashes,
-a subset of one that can be met can be met. So (the duality of hitting sets): a set clashes exactly when it shares a
-member with every *correction*, a set that must be given up together. The loop asks for the smallest set that hits every
-known correction and holds no known clash; it is judged by the exact search. If it clashes, it is minimal, for every
-smaller one misses a correction or was judged before; else it is grown until nothing can be added, and what is left out
-is a new minimal correction. When there is no such set left, all minimal clashing sets are known, and proved to be all.
+A set of requirements *clashes* when no plan meets all of them, whatever the others. A superset of a clashing set
+clashes, a subset of one that can be met can be met. So (the duality of hitting sets): a set clashes exactly when it
+shares a member with every *correction*, a set that must be given up together. The loop asks for the smallest set that
+hits every known correction and holds no known clash; it is judged by the exact search. If it clashes, it is minimal,
+for every part of it misses a correction; else it is grown until nothing can be added, and what is left out is a new
+minimal correction. When there is no such set left, all minimal clashing sets are known, and proved to be all.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ from solver.points import points_of
 
 MORE = (2, None)
 PARTITIONS: Mapping[str, Pattern] = {
-    "TP": Pattern({"pp": frozenset([1]), "cp": frozenset([1]), "attention_dp": frozenset([1]), "moe_ep": frozenset([1])}),
+    "TP": Pattern(
+        {"pp": frozenset([1]), "cp": frozenset([1]), "attention_dp": frozenset([1]), "moe_ep": frozenset([1])}
+    ),
     "TEP": Pattern({"pp": frozenset([1]), "cp": frozenset([1]), "attention_dp": frozenset([1]), "moe_ep": MORE}),
     "attention DP": Pattern({"pp": frozenset([1]), "cp": frozenset([1]), "attention_dp": MORE}),
     "PP": Pattern({"pp": MORE}),
@@ -82,11 +84,13 @@ class Counterfactual:
     is_chosen: bool = False
 
 
-def bindings(instance: Instance, best: Deployment, requirements: tuple[Requirement, ...], probe: Probe) -> Iterator[Binding]:
+def bindings(
+    instance: Instance, best: Deployment, requirements: tuple[Requirement, ...], probe: Probe
+) -> Iterator[Binding]:
     """For each requirement whether relaxing it alone gives a better plan, from where on, and how much better."""
     beating = probe.beating(best)
     for requirement in requirements:
-        probe.say(f"what {requirement.name} of {requirement.where} costs")
+        probe.say(f"what {requirement.label} costs")
         if not requirement.has_levels:
             yield _lifted(instance, best, requirement, probe)
             continue
@@ -130,7 +134,8 @@ def partitions(instance: Instance, best: Deployment, probe: Probe) -> Iterator[C
     """
     For each role in use each family of partitions forced, and each that is used excluded.
 
-    Families that the plan does not use need not be excluded: the plan stays, and nothing better comes in.
+    Families that the plan does not use need not be excluded: the plan stays, and nothing better comes in. Nor need one
+    of two: that forces the other.
     """
     table = points_of(instance, probe.engines(instance))
     there: dict[Role, set[str]] = {role: set() for role in ROLES}
@@ -147,7 +152,7 @@ def partitions(instance: Instance, best: Deployment, probe: Probe) -> Iterator[C
             else:
                 denied = _solved(_denying(instance, role, others), probe)
                 yield Counterfactual("partition", f"{_name(role)}: {family} only", denied)
-            if family in used:
+            if family in used and len(there[role]) > 2:
                 without_it = _solved(_denying(instance, role, [PARTITIONS[family]]), probe)
                 yield Counterfactual("partition", f"{_name(role)}: no {family}", without_it)
 
@@ -161,7 +166,9 @@ def pools(instance: Instance, best: Deployment, probe: Probe) -> Iterator[Counte
         if links is not None:
             links = {pair: gbps for pair, gbps in links.items() if pool.name not in pair}
         unused = not best.gpus_in(pool)
-        yield Counterfactual("pool", f"without {pool.name}", _solved(replace(instance, pools=left, kv_links=links), probe), unused)
+        yield Counterfactual(
+            "pool", f"without {pool.name}", _solved(replace(instance, pools=left, kv_links=links), probe), unused
+        )
 
 
 def family_of(partition: Partition) -> str:

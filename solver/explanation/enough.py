@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from costmodels.operating_curve import ROLES, Role
 from solver.engines import EngineSet
@@ -49,7 +50,9 @@ def enough_gpus(instance: Instance, pool: Pool, engines: EngineSet) -> int:
             least = max(1, instance.serving.min_replicas.get((workload.name, role), 1))
             if role == "prefill" and instance.serving.decode_covers:
                 carried = max(demand + fastest, least * fastest)
-            here = [(engine, rates[0]) for engine, rates in mine.items() if table.engines[engine].pool.name == pool.name]
+            here = [
+                (engine, rates[0]) for engine, rates in mine.items() if table.engines[engine].pool.name == pool.name
+            ]
             gpus += _volume(table, here, carried if role == "decode" else demand, fastest, least)
     return min(MOST_GPUS, 2 * gpus + pool.nvlink_domain_gpus)
 
@@ -86,7 +89,9 @@ def affordable(instance: Instance, name: str) -> int:
     for limit, key in ((budget.usd_per_hour, "usd_per_gpu_hour"), (budget.watts, "watts_per_gpu")):
         price: Fraction = getattr(instance.pool(name), key) or Fraction(0)
         if budget.count_idle and limit is not None and price:
-            others = sum(((getattr(p, key) or 0) * (p.gpus or 0) for p in instance.pools if p.name != name), Fraction(0))
+            others = sum(
+                ((getattr(p, key) or 0) * (p.gpus or 0) for p in instance.pools if p.name != name), Fraction(0)
+            )
             most = min(most, int((limit - others) // price))
     return most
 
@@ -104,8 +109,14 @@ def owned_as_used(instance: Instance, grown: frozenset[str]) -> Instance:
     for limit, key in (("usd_per_hour", "usd_per_gpu_hour"), ("watts", "watts_per_gpu")):
         given: Fraction | None = getattr(budget, limit)
         if given is not None:
-            fixed = sum(((getattr(p, key) or 0) * (p.gpus or 0) for p in instance.pools if p.name not in grown), given * 0)
-            changed = replace(changed, budget=replace(changed.budget, **{limit: given - fixed}))
-            pools = (p if p.name in grown else replace(p, **{key: Fraction(0)}) for p in changed.pools)
+            fixed = sum(
+                ((getattr(p, key) or 0) * (p.gpus or 0) for p in instance.pools if p.name not in grown), given * 0
+            )
+            changed = replace(changed, budget=replace(changed.budget, **_one(limit, given - fixed)))
+            pools = (p if p.name in grown else replace(p, **_one(key, Fraction(0))) for p in changed.pools)
             changed = replace(changed, pools=tuple(pools))
     return changed
+
+
+def _one(key: str, value: Fraction) -> dict[str, Any]:
+    return {key: value}

@@ -101,9 +101,7 @@ def _until_stopped(found: Iterator[Found], what: str, probe: Probe, missing: lis
     return tuple(kept)
 
 
-def _infeasibility(
-    instance: Instance, requirements: Requirements, probe: Probe, missing: list[str]
-) -> Infeasibility:
+def _infeasibility(instance: Instance, requirements: Requirements, probe: Probe, missing: list[str]) -> Infeasibility:
     def can_be_met(kept: Set) -> bool:
         given_up = [r for number, r in enumerate(requirements) if number not in kept]
         probe.say(f"{len(given_up)} of {len(requirements)} requirements given up")
@@ -152,16 +150,14 @@ def _families(requirements: Requirements, enumeration: Enumeration, missing: lis
 def _alone(instance: Instance, corrections: list[Requirements], probe: Probe) -> Iterator[Change]:
     for some in corrections:
         if len(some) == 1:
-            probe.say(f"nearest {some[0].name} of {some[0].where}")
+            probe.say(f"nearest {some[0].label}")
             change = nearest_alone(instance, some[0], probe)
             if change is not None:
                 yield change
 
 
-def _together(
-    instance: Instance, corrections: list[Requirements], probe: Probe, missing: list[str]
-) -> Iterator[Joint]:
-    several = [some for some in corrections if 1 < len(some)]
+def _together(instance: Instance, corrections: list[Requirements], probe: Probe, missing: list[str]) -> Iterator[Joint]:
+    several = [some for some in corrections if len(some) > 1]
     for number, some in enumerate(several):
         if number >= MOST_JOINT or len(some) > LARGEST_SET:
             left = len(several) - number
@@ -170,7 +166,7 @@ def _together(
                 f"{LARGEST_SET} requirements are looked at"
             )
             return
-        probe.say("nearest " + " and ".join(f"{r.name} of {r.where}" for r in some))
+        probe.say("nearest " + " and ".join(r.label for r in some))
         yield nearest_together(instance, some, probe)
 
 
@@ -182,9 +178,7 @@ def _shorter(instance: Instance, probe: Probe) -> Iterator[Change]:
             yield change
 
 
-def _choice(
-    instance: Instance, requirements: Requirements, best: Outcome, probe: Probe, missing: list[str]
-) -> Choice:
+def _choice(instance: Instance, requirements: Requirements, best: Outcome, probe: Probe, missing: list[str]) -> Choice:
     plan = best.deployment
     assert plan is not None
     others = (

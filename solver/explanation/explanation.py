@@ -145,7 +145,7 @@ def _requirement_dict(r: Requirement) -> dict[str, Any]:
 
 
 def _names(requirements: Requirements) -> list[str]:
-    return [f"{r.name} of {r.where}" for r in requirements]
+    return [r.label for r in requirements]
 
 
 def _infeasibility_dict(found: Infeasibility) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _infeasibility_dict(found: Infeasibility) -> dict[str, Any]:
 
 
 def _change_dict(change: Change) -> dict[str, Any]:
-    return {**change.as_dict(), "caveat": change.requirement.caveat}
+    return {**change.as_dict(), "note": change.requirement.note(change.nearest)}
 
 
 def _choice_dict(choice: Choice) -> dict[str, Any]:
@@ -263,12 +263,14 @@ def _change_row(kind: str, change: Change, group: int | None) -> dict[str, Any]:
 def _choice_rows(choice: Choice) -> Iterator[dict[str, Any]]:
     yield _row("optimum", summary(choice.best), **_valued(choice.best, choice.best))
     for b in choice.bindings:
-        asked = {"requirement": b.requirement.name, "where": b.requirement.where, "unit": b.requirement.unit}
-        asked["given"] = float(b.requirement.given)
+        r = b.requirement
+        asked = {"requirement": r.name, "where": r.where, "given": float(r.given), "unit": r.unit}
         if b.step is not None:
-            yield _row("next step", b.step.text, level=b.step.as_dict()["nearest"], **asked, **_valued(b.at_step, choice.best))
+            yield _row(
+                "next step", b.step.text, level=b.step.as_dict()["nearest"], **asked, **_valued(b.at_step, choice.best)
+            )
         if b.removed is not None or b.step is None:
-            yield _row("without", b.requirement.text, **asked, **_valued(b.removed or choice.best, choice.best))
+            yield _row("without", r.text, **asked, **_valued(b.removed or choice.best, choice.best))
     for c in choice.counterfactuals:
         yield _row(c.kind, c.what, **_valued(c.outcome, choice.best))
 

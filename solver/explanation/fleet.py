@@ -26,13 +26,38 @@ def with_pool(instance: Instance, name: str, **changes: object) -> Instance:
 
 @dataclass(frozen=True)
 class Inventory(Requirement):
-    """The GPUs of a pool. Given up, it has as many as any plan needs (:mod:`solver.explanation.enough`)."""
+    """
+    The GPUs of a pool. Given up, it has as many as any plan needs (:mod:`solver.explanation.enough`).
+
+    Parameters
+    ----------
+    gpus_per_node, domain_gpus
+        GPUs of a node, or None, and of an NVLink domain.
+    """
+
+    gpus_per_node: int | None
+    domain_gpus: int
+
+    @property
+    def tried(self) -> str:
+        """How far better plans are looked for."""
+        return f"up to {self._twice} GPUs"
+
+    @property
+    def _twice(self) -> int:
+        return 2 * int(self.given) + self.domain_gpus
+
+    def note(self, level: Fraction, /) -> str:
+        """How many nodes that is."""
+        per = self.gpus_per_node or 1
+        count = -(-int(level) // per)
+        return f"{count} node{'' if count == 1 else 's'} of {per}" if per > 1 else ""
 
     def dropped(self, instance: Instance) -> Instance:
-        """With as many as a pool may have; :func:`solver.explanation.requirements.without` takes no more than needed."""
+        """With as many as a pool may have; ``requirements.without`` takes no more than needed."""
         return self.at(instance, Fraction(MOST_GPUS))
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """With another number of GPUs."""
         return with_pool(instance, self.where, gpus=int(level))
 
@@ -58,7 +83,7 @@ class Inventory(Requirement):
     def most(self, instance: Instance, probe: Probe) -> int:
         """The most GPUs that are tried: enough for any plan; for a better one, twice those given and a domain."""
         if probe.floor is not None:
-            return 2 * int(self.given) + instance.pool(self.where).nvlink_domain_gpus
+            return self._twice
         large = self.dropped(instance)
         return max(int(self.given), enough_gpus(large, large.pool(self.where), probe.engines(large)))
 
@@ -68,16 +93,21 @@ class Packing(Requirement):
     """The size of a pool's NVLink domains. Given up, the whole pool is one domain, and is priced as one."""
 
     @property
-    def caveat(self) -> str:
+    def tried(self) -> str:
         """Not every size is tried."""
-        return f"of the sizes {', '.join(map(str, DOMAINS))} and the whole pool; prices as of the larger domain"
+        return "of the sizes tried"
+
+    def note(self, level: Fraction, /) -> str:
+        """Not every size is tried."""
+        sizes = [str(size) for size in DOMAINS if self.given < size < level]
+        return f"{', '.join(sizes)} tried too" if sizes else "no size between was tried"
 
     def dropped(self, instance: Instance) -> Instance:
         """The pool as one domain."""
         pool = instance.pool(self.where)
         return with_pool(instance, self.where, nvlink_domain_gpus=max(pool.nvlink_domain_gpus, pool.gpus or 0))
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Domains of another size."""
         return with_pool(instance, self.where, nvlink_domain_gpus=int(level))
 
@@ -103,7 +133,7 @@ class Memory(Requirement):
         free = None if instance.cost_model.kind == "curves" else Fraction(MOST_GIB)
         return with_pool(instance, self.where, memory_gib=free)
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Another memory in GiB."""
         return with_pool(instance, self.where, memory_gib=level)
 
@@ -122,16 +152,15 @@ class Memory(Requirement):
 class Bandwidth(Requirement):
     """C6: the KV hand-over bandwidth of a pool's GPUs."""
 
-    @property
-    def caveat(self) -> str:
+    def note(self, _: Fraction, /) -> str:
         """Levels are rounded."""
-        return "to three digits, rounded up"
+        return "three digits, rounded up"
 
     def dropped(self, instance: Instance) -> Instance:
         """No limit."""
         return with_pool(instance, self.where, kv_gbps=None)
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Another bandwidth in GB/s."""
         return with_pool(instance, self.where, kv_gbps=level)
 
@@ -161,7 +190,7 @@ class Links(Requirement):
         """No limit."""
         return replace(instance, kv_links=None)
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, _: Fraction, /) -> Instance:
         """There is but one other level: none."""
         return self.dropped(instance)
 
@@ -174,7 +203,9 @@ def pool_requirements(instance: Instance) -> Iterator[Requirement]:
     """GPUs, NVLink domains, memory and bandwidth of each pool, and the links."""
     for pool in instance.pools:
         if pool.gpus is not None:
-            yield Inventory("inventory", pool.name, Fraction(pool.gpus), "GPUs")
+            yield Inventory(
+                "inventory", pool.name, Fraction(pool.gpus), "GPUs", pool.gpus_per_node, pool.nvlink_domain_gpus
+            )
             if pool.nvlink_domain_gpus < pool.gpus:
                 yield Packing("packing", pool.name, Fraction(pool.nvlink_domain_gpus), "GPUs in an NVLink domain")
         memory_gib = _memory_gib(instance, pool.name)

@@ -37,7 +37,7 @@ class Latency(Requirement):
         """Without the limit."""
         return with_workload(instance, self.where, **{self.key: None})
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """With another limit."""
         return with_workload(instance, self.where, **{self.key: level})
 
@@ -152,9 +152,7 @@ class _Sums:
         }
         first = {value for late in table.late for value in values(late, "prefill")}
         rest = [steps * Fraction(value, scale) for value in values(table.latency, "decode")]
-        return cls(
-            sorted(alone), [Fraction(value, scale) for value in sorted(first)], rest if steps else [Fraction(0)]
-        )
+        return cls(sorted(alone), [Fraction(value, scale) for value in sorted(first)], rest if steps else [Fraction(0)])
 
     def between(self, above: Fraction, most: Fraction | None) -> list[Fraction]:
         """Times in (above, most], ascending: all; without ``most``, of many only some, the largest among them."""

@@ -29,16 +29,15 @@ class Length(Requirement):
 
     key: str
 
-    @property
-    def caveat(self) -> str:
+    def note(self, level: Fraction, /) -> str:
         """What its nearest level does not claim."""
-        return "found by bisection; one token more is proved infeasible, all lengths in between were not tried"
+        return f"{int(level) + 1} is proved infeasible; between that and {self.given} not every length was tried"
 
     def dropped(self, instance: Instance) -> Instance:
         """The shortest that is looked at."""
         return self.at(instance, Fraction(SHORTEST[self.key]))
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Other lengths."""
         return with_workload(instance, self.where, **{self.key: int(level)})
 

@@ -43,7 +43,7 @@ class Requirement:
     @property
     def text(self) -> str:
         """What is asked for, for people."""
-        return f"{self.name} of {self.where}: {short(self.given)} {self.unit}"
+        return f"{self.label}: {short(self.given)} {self.unit}"
 
     @property
     def has_levels(self) -> bool:
@@ -51,15 +51,24 @@ class Requirement:
         return True
 
     @property
-    def caveat(self) -> str:
-        """What its nearest level does not claim; empty where that is the nearest of all."""
+    def label(self) -> str:
+        """Its name, for people."""
+        return f"{self.name} of {self.where}"
+
+    @property
+    def tried(self) -> str:
+        """How far it is relaxed where a better plan is looked for; empty for as far as can be."""
+        return ""
+
+    def note(self, _: Fraction, /) -> str:
+        """What should be known of a nearest level, such as that not all levels were tried; empty for nothing."""
         return ""
 
     def dropped(self, instance: Instance) -> Instance:
         """The instance without it."""
         raise NotImplementedError
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """The instance with another level of it."""
         raise NotImplementedError
 
@@ -116,6 +125,14 @@ class Change:
             "unit": r.unit,
             "text": self.text,
         }
+
+    @property
+    def full_text(self) -> str:
+        """The text, with what should be known of the level; a rule is lifted."""
+        if not self.requirement.has_levels:
+            return f"{self.requirement.label}: given up"
+        note = self.requirement.note(self.nearest)
+        return f"{self.text} ({note})" if note else self.text
 
     @property
     def _is_floored(self) -> bool:

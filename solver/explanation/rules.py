@@ -29,9 +29,14 @@ class Rule(Requirement):
     free: dict[str, object] = field(default_factory=dict, hash=False)
 
     @property
+    def label(self) -> str:
+        """The rule."""
+        return f"rule {self.where}"
+
+    @property
     def text(self) -> str:
         """The rule in words."""
-        return f"rule {self.where}: {self.said}"
+        return f"{self.label}: {self.said}"
 
     @property
     def has_levels(self) -> bool:
@@ -45,7 +50,7 @@ class Rule(Requirement):
             changed = replace(changed, workloads=tuple(replace(w, utilization={}) for w in changed.workloads))
         return changed
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, _: Fraction, /) -> Instance:
         """There is but one other level: none."""
         return self.dropped(instance)
 

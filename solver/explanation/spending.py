@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from solver.explanation.probe import Probe
 from solver.explanation.requirement import Requirement
@@ -31,11 +32,14 @@ class Spending(Requirement):
 
     def dropped(self, instance: Instance) -> Instance:
         """No limit."""
-        return replace(instance, budget=replace(instance.budget, **{self.key: None}))
+        return replace(instance, budget=replace(instance.budget, **self._with(None)))
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Another limit."""
-        return replace(instance, budget=replace(instance.budget, **{self.key: level}))
+        return replace(instance, budget=replace(instance.budget, **self._with(level)))
+
+    def _with(self, level: Fraction | None) -> dict[str, Any]:
+        return {self.key: level}
 
     def nearest(self, instance: Instance, probe: Probe) -> Fraction | None:
         """What the cheapest plan spends: an optimum."""

@@ -22,7 +22,7 @@ class Demand(Requirement):
         """Any rate."""
         return with_workload(instance, self.where, requests_per_s=None)
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, level: Fraction, /) -> Instance:
         """Another rate."""
         return with_workload(instance, self.where, requests_per_s=level)
 
@@ -52,7 +52,7 @@ class Wish(Requirement):
     @property
     def text(self) -> str:
         """The wish."""
-        return f"{self.key} of {self.where}: {self.wished}"
+        return f"{self.label}: {self.wished}"
 
     @property
     def has_levels(self) -> bool:
@@ -64,7 +64,7 @@ class Wish(Requirement):
         free: object = None if self.key == "backend" else dict.fromkeys(ROLES)
         return with_workload(instance, self.where, **{self.key: free})
 
-    def at(self, instance: Instance, level: Fraction) -> Instance:
+    def at(self, instance: Instance, _: Fraction, /) -> Instance:
         """There is but one other level: none."""
         return self.dropped(instance)
 
@@ -89,5 +89,3 @@ def wishes(instance: Instance) -> Iterator[Wish]:
         if asked:
             said = ", ".join(sorted(set(asked.values())))
             yield Wish("precision", workload.name, Fraction(1), "wishes", "precision", said)
-
-
