@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
 
@@ -75,3 +74,74 @@ def test_sets_are_those_of_every_subset(seed: int, tmp_path: Path) -> None:
     assert names_of(found.infeasibility.corrections) == set(minimal_corrections(names, is_feasible))
     sizes = [len(some) for some in found.infeasibility.clashes]
     assert sizes == sorted(sizes)
+
+
+# the enumeration alone, on systems of sets
+
+
+def system(seed: int, count: int) -> list[frozenset[int]]:
+    """Random sets that clash; a set of requirements can be met when it contains none of them."""
+    rng = random.Random(seed)
+    return [frozenset(rng.sample(range(count), rng.choice([1, 2, 2, 3, 3, 4]))) for _ in range(rng.choice([1, 3, 6]))]
+
+
+def minimal(sets: list[frozenset[int]]) -> set[frozenset[int]]:
+    """Those of some sets that contain no other."""
+    return {some for some in sets if not any(other < some for other in sets)}
+
+
+def enumerated(clashing: list[frozenset[int]], count: int, groups: list[frozenset[int]] | None = None) -> Clashes:
+    """What the product finds of a system."""
+    judged = lambda kept: not any(some <= kept for some in clashing)  # noqa: E731
+    return Enumeration(count, judged, Clock(Controls())).run(groups)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_all_minimal_sets_of_a_system(seed: int) -> None:
+    count = 7
+    clashing = system(seed, count)
+    found = enumerated(clashing, count)
+    assert found.missing == ""
+    assert len(found.clashing) == len(set(found.clashing))
+    assert set(found.clashing) == minimal(clashing)
+    every = [frozenset(some) for size in range(count + 1) for some in combinations(range(count), size)]
+    hitting = [some for some in every if all(some & other for other in clashing)]
+    assert set(found.corrections) == minimal(hitting)
+
+
+def test_groups_are_switched_together() -> None:
+    """{0, 3} and {1, 2} clash; of the groups {0, 1}, {2}, {3} the first clashes with each of the others."""
+    groups = [frozenset([0, 1]), frozenset([2]), frozenset([3])]
+    found = enumerated([frozenset([0, 3]), frozenset([1, 2])], 4, groups)
+    assert found.clashing == (frozenset([0, 1]), frozenset([0, 2]))
+    assert found.corrections == (frozenset([0]), frozenset([1, 2]))
+
+
+def test_it_says_when_there_are_too_many() -> None:
+    """Any two of twelve clash: 66 sets; the sets shown are some of them, and that there may be more is said."""
+    found = enumerated([frozenset(some) for some in combinations(range(12), 2)], 12)
+    assert len(found.clashing) == MOST_CLASHES
+    assert all(len(some) == 2 for some in found.clashing)
+    assert f"stopped after {MOST_CLASHES}" in found.missing
+    assert all(len(some) == 11 for some in found.corrections)
+
+
+@pytest.mark.parametrize("stop", [Stopped, KeyboardInterrupt])
+@pytest.mark.parametrize("after", [0, 3, 8, 14])
+def test_a_stop_keeps_what_is_proved(stop: type[BaseException], after: int) -> None:
+    clashing = [frozenset([0, 1]), frozenset([2, 3]), frozenset([4]), frozenset([0, 5])]
+    asked = 0
+
+    def judged(kept: frozenset[int]) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked > after:
+            raise stop
+        return not any(some <= kept for some in clashing)
+
+    found = Enumeration(6, judged, Clock(Controls())).run()
+    assert "limit" in found.missing
+    assert set(found.clashing) <= set(clashing)
+    for given_up in found.corrections:
+        assert all(some & given_up for some in clashing)
+        assert not any(all(some & (given_up - {one}) for some in clashing) for one in given_up)
