@@ -11,8 +11,6 @@ from solver.explanation.requirement import Change, Requirement
 from solver.explanation.requirements import without
 from solver.instance import Instance
 
-LARGEST_SET = 3
-"""Requirements of a correction set up to which nearest changes are looked for."""
 BETWEEN = 3
 """Compromises that are looked for between the two ends of a pair."""
 

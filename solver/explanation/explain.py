@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from solver.backends.base import Controls
 from solver.engines import cost_model_of
-from solver.explanation.changes import LARGEST_SET, Joint, nearest_alone, nearest_together
+from solver.explanation.changes import Joint, nearest_alone, nearest_together
 from solver.explanation.clashes import Clashes, Enumeration, Set
 from solver.explanation.counterfactuals import bindings, modes, partitions, pools
 from solver.explanation.explanation import Choice, Explanation, Infeasibility, Requirements
@@ -158,16 +158,12 @@ def _alone(instance: Instance, corrections: list[Requirements], probe: Probe) ->
 
 def _together(instance: Instance, corrections: list[Requirements], probe: Probe, missing: list[str]) -> Iterator[Joint]:
     several = [some for some in corrections if len(some) > 1]
-    for number, some in enumerate(several):
-        if number >= MOST_JOINT or len(some) > LARGEST_SET:
-            left = len(several) - number
-            missing.append(
-                f"nearest changes of {left} more correction sets: only the first {MOST_JOINT} of at most "
-                f"{LARGEST_SET} requirements are looked at"
-            )
-            return
+    for some in several[:MOST_JOINT]:
         probe.say("nearest " + " and ".join(r.label for r in some))
         yield nearest_together(instance, some, probe)
+    if len(several) > MOST_JOINT:
+        left = len(several) - MOST_JOINT
+        missing.append(f"nearest changes of {left} more correction sets; those shown are of the {MOST_JOINT} smallest")
 
 
 def _shorter(instance: Instance, probe: Probe) -> Iterator[Change]:

@@ -61,7 +61,7 @@ def _infeasibility(why: Infeasibility) -> Iterator[str]:
         yield ""
         yield "shorter requests, each alone:"
         yield from (f"  {change.full_text}" for change in why.shorter)
-    if why.helpless:
+    if why.alone and why.helpless:
         yield ""
         yield "not enough alone, even given up: " + ", ".join(r.label for r in why.helpless)
     for name, where, best in why.reachable:

@@ -87,7 +87,7 @@ def dropped(case: Json, names: Sequence[Name], all_switches: Mapping[Name, Calla
 
 
 def enough(case: Json, rows: Rows) -> dict[str, int] | None:
-    """GPUs per pool with which more change nothing, None where they are too many: every role carries its demand alone."""
+    """GPUs per pool beyond which more change nothing: each role with its demand alone. None where they are too many."""
     free = copy.deepcopy(case)
     for pool in free["pools"]:
         pool["gpus"] = pool["nvlink_domain_gpus"] = 10**4

@@ -189,7 +189,7 @@ def test_two_clashes_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_pair_is_a_trade(tmp_path: Path) -> None:
-    """With 20.5 requests/s and TPOT 4 ms: 5 ms with 3 + 8 GPUs, or 10 ms with 3 + 6 GPUs. Mixing engines: 5 ms needs no more."""
+    """20.5 requests/s at 4 ms a token: 5 ms takes 3 + 8 GPUs, 10 ms 3 + 6; 8 GPUs do 18 at 5 ms and 20 at 10 ms."""
     found = why(written(tmp_path, {"tpot_ms": 4}, workload={"requests_per_s": 20.5}))
     assert labels(found.clashes) == [["TPOT of chat"], ["demand of chat", "inventory of gpus"]]
     trades = {tuple(c.nearest for c in changes) for joint in found.together for changes in joint.alternatives}
