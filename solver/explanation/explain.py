@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -131,7 +132,7 @@ def _infeasibility(instance: Instance, requirements: Requirements, probe: Probe,
         helpless,
         together,
         shorter,
-        tuple(best_reachable(instance, probe)),
+        _until_stopped(_reachable(instance, probe), "best reachable latencies", probe, missing),
     )
 
 
@@ -172,6 +173,11 @@ def _shorter(instance: Instance, probe: Probe) -> Iterator[Change]:
         change = nearest_alone(instance, length, probe)
         if change is not None:
             yield change
+
+
+def _reachable(instance: Instance, probe: Probe) -> Iterator[tuple[str, str, Fraction | None]]:
+    probe.clock.remaining()
+    yield from best_reachable(instance, probe)
 
 
 def _choice(instance: Instance, requirements: Requirements, best: Outcome, probe: Probe, missing: list[str]) -> Choice:

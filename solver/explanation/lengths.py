@@ -43,7 +43,7 @@ class Length(Requirement):
 
     def nearest(self, instance: Instance, probe: Probe) -> Fraction | None:
         """A length that does while one token more does not; None where the shortest that is priced does not."""
-        low, high = SHORTEST[self.key], int(self.given)
+        low, high = self._shortest_priced(instance, probe), int(self.given)
         if not self._does(instance, low, probe):
             return None
         while high - low > 1:
@@ -54,6 +54,19 @@ class Length(Requirement):
                 high = middle
         return Fraction(low)
 
+    def _shortest_priced(self, instance: Instance, probe: Probe) -> int:
+        """The shortest length that the cost model prices; tables end somewhere."""
+        low, high = SHORTEST[self.key], int(self.given)
+        while low < high:
+            probe.clock.remaining()
+            middle = (low + high) // 2
+            try:
+                probe.engines(self.at(instance, Fraction(middle)))
+                high = middle
+            except InputError:
+                low = middle + 1
+        return high
+
     def _does(self, instance: Instance, tokens: int, probe: Probe) -> bool:
         try:
             return probe.find(self.at(instance, Fraction(tokens))) is not None
@@ -62,7 +75,7 @@ class Length(Requirement):
 
 
 def lengths(instance: Instance) -> Iterator[Length]:
-    """The constant lengths of an instance that could be shorter; only the roofline prices every length."""
+    """The constant lengths of an instance that could be shorter, where its cost model prices lengths between."""
     for workload in instance.workloads:
         for key in ("isl", "osl") if _is_priced(instance, workload) else ():
             given = Fraction(getattr(workload, key))
@@ -72,4 +85,5 @@ def lengths(instance: Instance) -> Iterator[Length]:
 
 def _is_priced(instance: Instance, workload: Workload) -> bool:
     constant = workload.traffic is None and workload.stands_for is None
-    return constant and instance.cost_model.kind == "roofline"
+    spec = instance.cost_model
+    return constant and (spec.kind == "roofline" or spec.interpolate_lengths)

@@ -36,7 +36,13 @@ def without(instance: Instance, given_up: Collection[Requirement], probe: Probe)
 
     Pools whose inventory is given up get as many GPUs as any plan needs, a power of two, so that equal ones are priced
     once; one domain is made of a pool last.
+
+    Raises
+    ------
+    Stopped
+        When a limit came first.
     """
+    probe.clock.remaining()
     changed = instance
     for requirement in given_up:
         if not isinstance(requirement, Inventory | Packing):
