@@ -46,29 +46,24 @@ def enough_gpus(instance: Instance, pool: Pool, engines: EngineSet) -> int:
         carried = demand
         for role in ROLES:
             mine = _rates(instance, table, workload, role)
-            fastest = max((rates[1] for rates in mine.values()), default=Fraction(0))
+            fastest = max((max(table.engines[e].curve.requests_per_s) for e in mine), default=Fraction(0))
             least = max(1, instance.serving.min_replicas.get((workload.name, role), 1))
             if role == "prefill" and instance.serving.decode_covers:
                 carried = max(demand + fastest, least * fastest)
-            here = [
-                (engine, rates[0]) for engine, rates in mine.items() if table.engines[engine].pool.name == pool.name
-            ]
+            here = [(engine, rate) for engine, rate in mine.items() if table.engines[engine].pool.name == pool.name]
             gpus += _volume(table, here, carried if role == "decode" else demand, fastest, least)
     return min(MOST_GPUS, 2 * gpus + pool.nvlink_domain_gpus)
 
 
-def _rates(
-    instance: Instance, table: PointTable, workload: Workload, role: Role
-) -> dict[int, tuple[Fraction, Fraction]]:
-    """Position of an engine to its least and its highest planned rate, of the engines of a role of a workload."""
-    found: dict[int, tuple[Fraction, Fraction]] = {}
-    share = instance.utilization(workload, role)
+def _rates(instance: Instance, table: PointTable, workload: Workload, role: Role) -> dict[int, Fraction]:
+    """Position of an engine to its least planned rate, of the engines of a role of a workload."""
+    found: dict[int, Fraction] = {}
     for position, engine in enumerate(table.engines):
         if engine.workload.name == workload.name and engine.curve.role == role:
             rates = table.rate[table.engine == engine.index]
             if len(rates):
-                ends = (Fraction(int(rate), table.rate_scale) * share for rate in (rates.min(), rates.max()))
-                found[position] = (next(ends), next(ends))
+                share = instance.utilization(workload, role)
+                found[position] = Fraction(int(rates.min()), table.rate_scale) * share
     return found
 
 

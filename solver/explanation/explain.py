@@ -122,7 +122,7 @@ def _infeasibility(instance: Instance, requirements: Requirements, probe: Probe,
     shorter = _until_stopped(_shorter(instance, probe), "shorter requests", probe, missing)
     enough = {some[0] for some in corrections if len(some) == 1}
     helpless = () if found.missing else tuple(r for r in requirements if r not in enough)
-    if grown := _attempt(lambda: unbounded(instance, requirements, probe), probe):
+    if grown := unbounded(probe):
         missing.append(f"more than a million GPUs in {', '.join(grown)} were not imagined")
     return Infeasibility(
         families,

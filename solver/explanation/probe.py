@@ -107,6 +107,7 @@ class Probe:
         self.clock = clock
         self.say = say
         self.floor: Floor | None = None
+        self.endless: dict[str, int] = {}
         self._model: CostModel = _Remembered(model)
         self._kept = frozenset(w.name for w in instance.workloads if w.requests_per_s is not None)
 

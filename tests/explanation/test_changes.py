@@ -23,7 +23,7 @@ from solver.explanation.requirement import Change
 from solver.explanation.requirements import requirements_of, without
 from solver.optimise import Clock
 from solver.read import read_instance
-from tests.explanation.switches import Json, Rows, infeasible_case
+from tests.explanation.switches import Json, Rows, dropped, infeasible_case, switches
 from tests.oracles.enumerate import optimum
 from tests.oracles.generate import HEADER, write_case
 from tests.oracles.tables import exact, points_of
@@ -118,11 +118,19 @@ PAIRED = (85, 189, 286, 332, 440)
 def test_no_pair_of_changes_can_be_bettered(seed: int, tmp_path: Path) -> None:
     drawn = infeasible_case(seed, most=10)
     assert drawn is not None
-    case, rows, _ = drawn
+    case, rows, enough = drawn
     found = explain(write_case(tmp_path, case, rows)).infeasibility
     assert found is not None
     pairs = [changes for joint in found.together for changes in joint.alternatives if len(changes) == 2]
     assert pairs
+    for joint in found.together:
+        for place, r in enumerate(joint.correction):
+            ends = [changes[place] for changes in joint.alternatives]
+            end = min(ends, key=lambda change: abs(change.nearest - change.requirement.given))
+            others = [(other.name, other.where) for other in joint.correction if other is not r]
+            for level in nearer(case, rows, end)[-1:]:
+                free = dropped(case, others, switches(case, enough))
+                assert optimum(edited(free, end, level), rows) is None, end.text
     for one, other in pairs:
         both = edited(edited(case, one, one.nearest), other, other.nearest)
         assert optimum(both, rows) is not None
