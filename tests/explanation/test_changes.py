@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from solver.backends.base import Controls
@@ -21,6 +23,7 @@ from solver.explanation.probe import Probe
 from solver.explanation.report import explanation_lines
 from solver.explanation.requirement import Change
 from solver.explanation.requirements import requirements_of, without
+from solver.explanation.sums import Sums
 from solver.optimise import Clock
 from solver.read import read_instance
 from tests.explanation.switches import Json, Rows, dropped, infeasible_case, switches
@@ -283,3 +286,24 @@ def test_enough_gpus_are_enough(seed: int, tmp_path: Path) -> None:
             some = with_pool(free, pool.name, gpus=least)
             more = with_pool(free, pool.name, gpus=4 * least)
             assert (probe.find(some) is None) == (probe.find(more) is None), (seed, kept.label)
+
+
+def test_an_inventory_given_up_is_enough_for_every_level(tmp_path: Path) -> None:
+    """No engine decodes in 4 ms; 2000 requests/s take 200 + 2 x 334 GPUs at 5 ms and 200 + 500 at 10 ms."""
+    found = why(written(tmp_path, {"tpot_ms": 4}, workload={"requests_per_s": 2000}))
+    trades = {tuple(c.nearest for c in changes) for joint in found.together for changes in joint.alternatives}
+    assert {(5, 868), (10, 700)} <= trades
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_end_to_end_times_are_searched_exactly(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest time that does, of all that there are, although only three are looked at in each round."""
+    monkeypatch.setattr("solver.explanation.sums.FEW", 3)
+    rng = random.Random(seed)
+    alone, first, rest = (sorted(rng.sample(range(1, 400), rng.randint(0, 12))) for _ in range(3))
+    sums = Sums(Fraction(1, 7), alone, first, np.array(rest, dtype=np.int64))
+    every = sorted({*alone, *(a + b for a in first for b in rest)})
+    above = Fraction(rng.randint(0, 300), 7)
+    least = Fraction(rng.randint(0, 700), 7)
+    wanted = [time for value in every if (time := Fraction(value, 7)) > above and time >= least]
+    assert sums.first_that_does(above, lambda time: time >= least) == (wanted[0] if wanted else None)
