@@ -273,6 +273,35 @@ def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit:
 
 
 @main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write it as JSON.")
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds, for all of it.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+def explain(instance: str, output: Path | None, time_limit: float | None, threads: int, seed: int) -> None:
+    """Why there is no plan and what would change that, or why the best plan is the best."""
+    from rich.console import Console
+
+    from solver.backends.base import Controls
+    from solver.explanation.explain import explain as explained
+    from solver.explanation.report import explanation_lines
+    from solver.files import check_writable, write_whole
+    from solver.result import to_json
+
+    path, controls = instance_path(instance), Controls(threads=threads, seed=seed, time_limit_s=time_limit)
+    if output:
+        check_writable(output)
+    with Console(stderr=True).status("is there a plan?") as status:
+        found = explained(path, controls, progress=status.update)
+    if output:
+        write_whole(output, to_json(found.as_dict()))
+    for line in explanation_lines(found):
+        click.echo(line)
+    unexplained = NOTHING_FOUND if found.status == "unknown" else NOT_PROVED
+    sys.exit(OK if found.is_complete else unexplained)
+
+
+@main.command(epilog=EPILOG)
 @click.argument("names", nargs=-1)
 @click.option("--record", is_flag=True, help="Write the recorded optima anew (every one proved twice).")
 @click.option("--export", type=click.Path(path_type=Path), metavar="DIR", help="Write the models as .lp and .mps.")

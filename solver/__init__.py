@@ -1,7 +1,8 @@
 """
 Provably optimal deployment planning for LLM inference.
 
-``solve`` answers an instance, ``trace`` draws its exact frontier, ``verify`` checks a result independently::
+``solve`` answers an instance, ``trace`` draws its exact frontier, ``explain`` says why, ``verify`` checks a result
+independently::
 
     from solver import solve
     result = solve("instance.json")
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from costmodels.errors import Fault, InputError
     from solver.backends.base import BackendError, Controls
     from solver.deployment import Deployment
+    from solver.explanation.explain import explain
+    from solver.explanation.explanation import Explanation
     from solver.frontier import Frontier
     from solver.instance import Instance
     from solver.load import build_instance, load_instance
@@ -34,6 +37,7 @@ _HOME = {
     "BackendError": "solver.backends.base",
     "Controls": "solver.backends.base",
     "Deployment": "solver.deployment",
+    "Explanation": "solver.explanation.explanation",
     "Fault": "costmodels.errors",
     "Frontier": "solver.frontier",
     "InputError": "costmodels.errors",
@@ -43,6 +47,7 @@ _HOME = {
     "build_instance": "solver.load",
     "load_instance": "solver.load",
     "export_deployment": "solver.manifests.export",
+    "explain": "solver.explanation.explain",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -53,6 +58,7 @@ __all__ = [
     "BackendError",
     "Controls",
     "Deployment",
+    "Explanation",
     "Fault",
     "Frontier",
     "InputError",
@@ -60,6 +66,7 @@ __all__ = [
     "Options",
     "Result",
     "build_instance",
+    "explain",
     "export_deployment",
     "load_instance",
     "read_instance",

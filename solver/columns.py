@@ -272,13 +272,15 @@ class Candidates:
         """Whether copies of point a take the place of a replica at point b, at no loss."""
         table = self.table
         first, second = table.engines[table.engine[a]], table.engines[table.engine[b]]
+        slower = table.latency[a] > table.latency[b] or any(late[a] > late[b] for late in table.late)
+        if slower and self._is_coupled(first, limits):
+            return False
+        copies: int | Fraction
         if self.instance.is_unlimited:
             copies = Fraction(second.curve.partition.gpus, first.curve.partition.gpus)
         else:
-            copies = Fraction(self._copies(first, second))
-        slower = table.latency[a] > table.latency[b] or any(late[a] > late[b] for late in table.late)
-        coupled = self._is_coupled(first, limits)
-        return bool(copies * int(table.rate[a]) >= int(table.rate[b]) and copies > 0 and not (coupled and slower))
+            copies = self._copies(first, second)
+        return bool(copies > 0 and copies * int(table.rate[a]) >= int(table.rate[b]))
 
     def _copies(self, a: Engine, b: Engine) -> int:
         """How many replicas of a fit into the GPUs and the stage groups of one replica of b."""
