@@ -149,6 +149,7 @@ def trace(
     at: Sequence[Fraction] = (),
     min_step: Fraction = Fraction(0),
     progress: Callable[[FrontierPoint], None] | None = None,
+    reached: Callable[[float], None] | None = None,
 ) -> Frontier:
     """
     The exact frontier of an instance.
@@ -168,6 +169,8 @@ def trace(
         Smallest relative step between interactivities; 0 finds every point.
     progress
         Called with every proved point.
+    reached
+        Called with the share of the way that is done, from 0 to 1.
 
     Raises
     ------
@@ -191,6 +194,6 @@ def trace(
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
-    sweep = sweep_of(instance, engines, candidates, clock, workloads, allow_unserved, options.incremental)
+    sweep = sweep_of(instance, engines, candidates, clock, workloads, allow_unserved, options.incremental, reached)
     frontier = sweep.at(at, progress) if at else sweep.trace(progress, min_step)
     return replace(frontier, faults=verify_frontier(instance, engines, frontier.as_dict()).faults)
