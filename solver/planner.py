@@ -136,7 +136,7 @@ def _run(
 
 def parameters(controls: Controls) -> dict[str, object]:
     """Run controls for the record."""
-    return {name: value for name, value in vars(controls).items() if name != "log"}
+    return {name: value for name, value in vars(controls).items() if name not in ("log", "watch")}
 
 
 def trace(

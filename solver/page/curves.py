@@ -52,7 +52,7 @@ def known_error_of(instance: Instance, engine: Engine) -> KnownError | None:
 
 
 def fastest(engines: Sequence[Engine]) -> list[int]:
-    """For each workload and role the engine of the lowest latency: what a limit that is out of reach is held against."""
+    """For each workload and role the engine of the lowest latency, to hold a limit against."""
     best: dict[tuple[str, Role], Engine] = {}
     for engine in engines:
         key = (engine.workload.name, engine.curve.role)

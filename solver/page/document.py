@@ -16,6 +16,8 @@ from solver.page.report import Report
 FOLDER = Path(__file__).parent
 SCRIPTS = ("draw.js", "state.js", "frontier.js", "ratio.js", "deployment.js", "packing.js", "curves.js", "main.js")
 
+NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
+
 
 def document(report: Report, command: str) -> str:
     """
@@ -31,7 +33,7 @@ def document(report: Report, command: str) -> str:
     style = (FOLDER / "page.css").read_text("utf-8")
     script = "".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
-    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; {NOTHING_ELSE}"
     return Template((FOLDER / "page.html").read_text("utf-8")).substitute(
         policy=html.escape(policy, quote=True),
         title=html.escape(report.instance.name),
@@ -55,7 +57,15 @@ def _body(report: Report, command: str) -> list[Markup]:
         parts.append(sections.why_not(result))
     if report.frontier is not None and report.frontier.points:
         lead = "Hover, tap or use the arrow keys to look at a deployment; click or press Enter to pin it."
-        parts.append(section("Frontier", "frontier", tag("p", lead, class_="lead"), _figure("frontier-figure"), sections.listing(report)))
+        parts.append(
+            section(
+                "Frontier",
+                "frontier",
+                tag("p", lead, class_="lead"),
+                _figure("frontier-figure"),
+                sections.listing(report),
+            )
+        )
     elif report.no_frontier and result is not None and result.status != "infeasible":
         parts.append(section("Frontier", "frontier", tag("p", f"There is no frontier to show: {report.no_frontier}.")))
     if _has_points(report):

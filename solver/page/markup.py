@@ -28,9 +28,7 @@ def tag(name: str, *content: str, **attributes: str) -> Markup:
     **attributes
         Their values, escaped; a trailing underscore of a name falls away (``class_``), others become hyphens.
     """
-    told = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
-    )
+    told = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
     inside = "".join(one if isinstance(one, Markup) else html.escape(one) for one in content)
     return Markup(f"<{name}{told}>" if name in VOID else f"<{name}{told}>{inside}</{name}>")
 
@@ -40,8 +38,10 @@ def joined(parts: Iterable[str]) -> Markup:
     return Markup("\n".join(one if isinstance(one, Markup) else html.escape(one) for one in parts))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), **attributes: str) -> Markup:
-    """A table; columns of the given places hold numbers and stand to the right. Cells know the names of their columns."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), **attributes: str
+) -> Markup:
+    """A table; columns of the given places hold numbers. Cells know the names of their columns."""
 
     def cell(kind: str, place: int, text: str) -> Markup:
         look = {"class_": "number"} if place in numbers else {}

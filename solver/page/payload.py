@@ -25,9 +25,11 @@ def payload_of(report: Report) -> dict[str, Any]:
     picked = Picked()
     optimum = None if report.result is None else picked.result(report.result)
     series = [] if report.frontier is None else [_series("own", report.frontier, picked)]
-    for envelope in report.envelopes:
-        if envelope.frontier is not None and envelope.frontier.points:
-            series.append(_series(envelope.name, envelope.frontier, picked, envelope.is_allowed))
+    series += [
+        _series(one.name, one.frontier, picked, one.is_allowed)
+        for one in report.envelopes
+        if one.frontier is not None and one.frontier.points
+    ]
     instance = report.instance
     every = {engine.index: engine for engine in report.engines.engines}
     used = sorted(picked.used) or fastest(report.engines.engines)

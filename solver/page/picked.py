@@ -56,7 +56,7 @@ class Picked:
         self.points.append(
             {
                 "user": short(user),
-                "y": short(height(deployment, value)),
+                "y": short(value if deployment.instance.is_minimised else deployment.tokens_per_s_per_gpu),
                 "value": short(value),
                 "perGpu": short(None if unlimited else deployment.tokens_per_s_per_gpu),
                 "modes": [deployment.mode(workload) for workload in workloads],
@@ -102,11 +102,6 @@ def engine_dict(engine: Engine) -> dict[str, Any]:
         "engine": f"{curve.backend} {curve.precision}".strip(),
         "gpus": curve.partition.gpus,
     }
-
-
-def height(deployment: Deployment, value: Fraction) -> Fraction:
-    """What a frontier is drawn over: the objective where it is minimised, else tokens/s per GPU."""
-    return value if deployment.instance.is_minimised else deployment.tokens_per_s_per_gpu
 
 
 def short(value: Fraction | float | None) -> float | int | None:

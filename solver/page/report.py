@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from costmodels.errors import Fault, InputError
 from solver.engines import EngineSet
@@ -14,6 +16,7 @@ from solver.instance import Instance
 from solver.page.envelopes import Envelope, Progress, envelopes_of
 from solver.planner import Options, solve, trace
 from solver.read import read_instance
+from solver.report import headline
 from solver.result import Result
 
 
@@ -47,10 +50,63 @@ class Report:
     at: Fraction | None = None
 
     @property
+    def frontiers(self) -> tuple[Frontier, ...]:
+        """Every frontier of the page."""
+        return tuple(f for f in (self.frontier, *(one.frontier for one in self.envelopes)) if f is not None)
+
+    @property
+    def status(self) -> str:
+        """The status of the instance; of a frontier alone, whether it is complete."""
+        if self.result is not None:
+            return self.result.status
+        return "feasible" if self.missing else "optimal"
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether the verifier found a fault of ours."""
+        own = self.result is not None and self.result.feasibility.startswith("REFUTED")
+        return own or any(one.faults for one in self.frontiers)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """What was not reached, a sentence each."""
         own = () if self.frontier is None or not self.frontier.missing else (f"frontier: {self.frontier.missing}",)
         return (*own, *(f"{one.name} envelope: {one.missing}" for one in self.envelopes if one.missing))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the page rests on as a document, version 1: result and frontier files, and the envelopes."""
+        envelopes = {one.name: one for one in self.envelopes}
+        return {
+            "format": "disagg-report",
+            "version": 1,
+            "instance": self.instance.name,
+            "result": None if self.result is None else self.result.as_dict(),
+            "frontier": None if self.frontier is None else self.frontier.as_dict(),
+            "envelopes": {
+                name: {
+                    "allowed": one.is_allowed,
+                    "missing": one.missing,
+                    "frontier": None if one.frontier is None else one.frontier.as_dict(),
+                }
+                for name, one in envelopes.items()
+            },
+            "missing": list(self.missing),
+        }
+
+
+def summary(report: Report) -> Iterator[str]:
+    """A few lines on what a page shows."""
+    if report.result is not None:
+        yield headline(report.result)
+    if report.frontier is not None:
+        yield f"frontier: {len(report.frontier.points)} points, each proved optimal and verified exactly"
+    for one in report.envelopes:
+        name = {"colocated": "co-located"}.get(one.name, one.name)
+        points = len(one.frontier.points) if one.frontier is not None else 0
+        yield f"{name} envelope: {points} points{'' if one.is_allowed else ', if it were allowed'}"
+    yield from (f"NOT COMPLETE: {text}" for text in report.missing)
+    if report.no_frontier:
+        yield f"no frontier: {report.no_frontier}"
 
 
 def report_of(path: Path, options: Options, at: Fraction | None = None, progress: Progress | None = None) -> Report:

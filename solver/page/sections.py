@@ -49,7 +49,10 @@ def why_not(result: Result) -> Markup:
     parts += [tag("p", f"{text[0].upper()}{text[1:]}.") for text in others]
     if result.run.dropped:
         rows = [(f"{count:,}", reason) for reason, count in result.run.dropped.items()]
-        parts += [tag("h3", "Operating points that were dropped"), table(("how many", "because"), rows, (0,), class_="narrow")]
+        parts += [
+            tag("h3", "Operating points that were dropped"),
+            table(("how many", "because"), rows, (0,), class_="narrow"),
+        ]
     return section("Why there is no plan", "why", *parts)
 
 
@@ -181,7 +184,9 @@ def listing(report: Report) -> Markup:
     rows = []
     for point in found.points:
         d = point.deployment
-        uses = [f"{number(a.replicas)} × {a.role} {a.engine.curve.partition.label} batch {a.batch}" for a in d.assignments]
+        uses = [
+            f"{number(a.replicas)} × {a.role} {a.engine.curve.partition.label} batch {a.batch}" for a in d.assignments
+        ]
         per_gpu = number(d.tokens_per_s_per_gpu)
         rows.append((number(point.tokens_per_s_per_user), per_gpu, point.mode, number(d.gpus_used), "; ".join(uses)))
     summary = tag("summary", f"All {len(rows)} points of the frontier as a table")
