@@ -465,8 +465,7 @@ def sweep(grid: Path, output: Path, workers: int | None, scheduler: str | None) 
     with shown("starting workers", quiet=is_silent()) as tick:
 
         def progress(now: Progress) -> None:
-            left = "" if now.left_s is None else f", {now.left_s / 60:.1f} min left"
-            tick(now.done / now.cells if now.cells else None, f"{now.done} of {now.cells} cells{left}")
+            tick(now.done / now.cells if now.cells else None, f"{now.done} of {now.cells} cells")
 
         say = lambda line: tick(line=line)  # noqa: E731
         found = run_sweep(grid, output, workers=workers, scheduler=scheduler, progress=progress, say=say)
