@@ -198,7 +198,8 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
 
         with shown("drawing", quiet=is_silent()) as tick:
             asked = options if envelopes else None
-            plotted(found, plot, path.parent, command_line(), asked, lambda name, share: tick(share, name), **swept)
+            telling = lambda name, share: tick(share, f"tracing the {name} envelope")  # noqa: E731
+            plotted(found, plot, path.parent, command_line(), asked, telling, **swept)
     tell([*frontier_lines(found), *chart_of(found, chart)], found.as_dict)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")

@@ -66,8 +66,9 @@ def _body(report: Report, command: str) -> list[Markup]:
                 sections.listing(report),
             )
         )
-    elif report.no_frontier and result is not None and result.status != "infeasible":
-        parts.append(section("Frontier", "frontier", tag("p", f"There is no frontier to show: {report.no_frontier}.")))
+    elif result is None or result.status != "infeasible":
+        told = report.no_frontier or (report.frontier.missing if report.frontier else "") or "nothing meets the limits"
+        parts.append(section("Frontier", "frontier", tag("p", f"There is no frontier to show: {told}.")))
     if _has_points(report):
         parts += [
             section("Deployment", "deployment", _figure("deployment-figure")),

@@ -21,7 +21,7 @@ FORCED: dict[str, tuple[tuple[Mode, ...], bool]] = {
 """Name of an envelope to the modes that it allows, and whether one workload may be served in both at once."""
 
 Progress = Callable[[str, float], None]
-"""Called with the name of what is traced, and the share of it that is done."""
+"""Called with the name of what is traced, and the share of all the work that is done."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def envelopes_of(
             found.append(Envelope(name, allowed, None, "not traced: a limit or an interrupt came first"))
             continue
         asked = replace(options, controls=replace(options.controls, time_limit_s=left))
-        tell = None if progress is None else _telling(progress, name)
+        tell = None if progress is None else _telling(progress, name, len(found))
         try:
             frontier = trace(forced(instance, name), asked, folder=folder, reached=tell, **swept)
         except InputError as error:
@@ -108,5 +108,5 @@ def envelopes_of(
     return tuple(found)
 
 
-def _telling(progress: Progress, name: str) -> Callable[[float], None]:
-    return lambda share: progress(name, share)
+def _telling(progress: Progress, name: str, done: int) -> Callable[[float], None]:
+    return lambda share: progress(name, (done + share) / len(FORCED))

@@ -98,7 +98,7 @@ def summary(report: Report) -> Iterator[str]:
     """A few lines on what a page shows."""
     if report.result is not None:
         yield headline(report.result)
-    if report.frontier is not None:
+    if report.frontier is not None and report.frontier.points:
         yield f"frontier: {len(report.frontier.points)} points, each proved optimal and verified exactly"
     for one in report.envelopes:
         name = {"colocated": "co-located"}.get(one.name, one.name)
@@ -138,7 +138,7 @@ def report_of(path: Path, options: Options, at: Fraction | None = None, progress
     if (now := _within(options, started)) is None:
         return replace(report, no_frontier="a limit or an interrupt came first")
     try:
-        tell = None if progress is None else lambda share: progress("frontier", share)
+        tell = None if progress is None else lambda share: progress("own", share / 4)
         frontier = trace(instance, now, folder=path.parent, reached=tell)
     except InputError as error:  # the instance itself is good: it has been solved
         return replace(report, no_frontier=error.faults[0].text)
@@ -148,7 +148,8 @@ def report_of(path: Path, options: Options, at: Fraction | None = None, progress
     now = None if frontier.missing else _within(options, started)
     if now is None:
         return report
-    return replace(report, envelopes=envelopes_of(instance, now, path.parent, progress))
+    rest = None if progress is None else lambda name, share: progress(name, (1 + 3 * share) / 4)
+    return replace(report, envelopes=envelopes_of(instance, now, path.parent, rest))
 
 
 def fast_enough(frontier: Frontier, at: Fraction) -> int:

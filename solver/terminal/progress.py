@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 
 class Tell(Protocol):
@@ -13,6 +19,36 @@ class Tell(Protocol):
 
     def __call__(self, share: float | None = None, text: str = "", line: str = "") -> None:
         """The share that is done (0 to 1), what is going on, and a line to keep above the progress."""
+
+
+class _Bar(BarColumn):
+    """The share that is done; against a time limit, the time that has passed of it."""
+
+    def render(self, task: Task) -> ProgressBar:
+        """The bar."""
+        if task.fields["limit_s"]:
+            task.completed = min(task.fields["limit_s"], task.elapsed or 0.0)
+        return super().render(task)
+
+
+class _Left(TimeRemainingColumn):
+    """The time left at the pace so far; against a time limit, what is left of it."""
+
+    def render(self, task: Task) -> Text:
+        """The time."""
+        if not task.fields["limit_s"]:
+            return super().render(task)
+        left = max(0, round(task.fields["limit_s"] - (task.elapsed or 0.0)))
+        return Text(f"{timedelta(seconds=left)}", style="progress.remaining")
+
+
+class _Word(TextColumn):
+    """What the time behind it means."""
+
+    def render(self, task: Task) -> Text:
+        """The word."""
+        word = "to the limit" if task.fields["limit_s"] else "left"
+        return Text("" if task.total is None else word)
 
 
 @contextmanager
@@ -29,26 +65,17 @@ def shown(text: str, *, quiet: bool = False, limit_s: float | None = None) -> It
     limit_s
         Wall seconds after which the work ends; then the bar is the time that has passed, not the share that is done.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     console = Console(stderr=True, quiet=quiet, highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    left = TimeRemainingColumn(elapsed_when_finished=True)
-    started = time.monotonic()
-    with Progress(
-        *columns, TextColumn("left"), left, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as bar:
-        task = bar.add_task(escape(text), total=limit_s or None)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), _Bar(), TimeElapsedColumn(), _Left(), _Word(""))
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task(escape(text), total=limit_s or None, limit_s=limit_s)
 
         def tell(share: float | None = None, text: str = "", line: str = "") -> None:
             if line:
                 console.print(line, markup=False, soft_wrap=True)
-            if share is not None and limit_s is None:
+            if share is not None and not limit_s:
                 bar.update(task, total=1.0, completed=share)
-            if limit_s is not None:
-                bar.update(task, completed=min(limit_s, time.monotonic() - started))
             if text:
                 bar.update(task, description=escape(text))
 
