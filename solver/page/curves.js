@@ -51,15 +51,20 @@ function curvesPart(node) {
     picture.append(svg("path", { class: `line s-${engine.role}`, "stroke-dasharray": curve.between ? null : "2 4", d: `M${line(1).join("L")}` }));
     curve.batch.forEach((b, place) => picture.append(svg("circle", { class: `mark f-${engine.role}`, cx: x(b), cy: y(values[place]), r: curve.batch.length > 60 ? 2 : 3.2 })));
     const far = batch === null || x(batch) > (box.left + box.right) / 2;
+    const label = at === null ? "" : `batch ${number(batch)}: ${number(at, 5)}`;
+    const room = 12 + 6.8 * label.length;
+    const left = far && (at === null || x(batch) - room > box.left + 84);
     if (limit !== null && limit <= high) {
-      picture.append(svg("line", { class: "limit", x1: box.left, x2: box.right, y1: y(limit), y2: y(limit) }), svg("text", { class: "limit", x: far ? box.left + 6 : box.right - 4, "text-anchor": far ? "start" : "end", y: y(limit) - 5 }, `limit ${number(limit)} ms`));
+      picture.append(svg("line", { class: "limit", x1: box.left, x2: box.right, y1: y(limit), y2: y(limit) }), svg("text", { class: "limit", x: left ? box.left + 6 : box.right - 4, "text-anchor": left ? "start" : "end", y: y(limit) - 5 }, `limit ${number(limit)} ms`));
     }
     if (at !== null) {
-      const label = side < 0 ? `batch ${number(batch)}: ${number(at, 5)} ms` : `batch ${number(batch)}: ${number(at, 5)} requests/s`;
-      const below = y(at) < box.top + 14;
+      const near = limit !== null && limit <= high && Math.abs(y(limit) - y(at)) < 20;
+      const under = near && x(batch) + room < box.right && y(at) + 24 < box.bottom; // a rising curve leaves that corner free
+      const start = under || (far ? x(batch) - room < 0 : x(batch) + room < box.right);
+      const below = under || y(at) < box.top + 14;
       picture.append(
         svg("circle", { class: "pin", cx: x(batch), cy: y(at), r: 7 }),
-        svg("text", { class: "strong", x: x(batch) + (far ? -11 : 11), y: y(at) + (below ? 20 : -10), "text-anchor": far ? "end" : "start" }, label));
+        svg("text", { class: "strong", x: x(batch) + (start ? 11 : -11), y: y(at) + (below ? 20 : -10), "text-anchor": start ? "start" : "end" }, label));
     }
     return picture;
   }

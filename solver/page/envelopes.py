@@ -69,6 +69,7 @@ def envelopes_of(
     options: Options,
     folder: Path,
     progress: Progress | None = None,
+    own: Frontier | None = None,
     **swept: Any,
 ) -> tuple[Envelope, ...]:
     """
@@ -80,6 +81,8 @@ def envelopes_of(
         As for :func:`solver.planner.trace`; a time limit in the options is for all three together.
     progress
         Called as the tracing goes on.
+    own
+        The frontier of the instance itself, where it is there: what is the same is not traced again.
     **swept
         Which workloads are swept, and whether some may end unserved; as for :func:`solver.planner.trace`.
 
@@ -93,6 +96,9 @@ def envelopes_of(
     for name in FORCED:
         left = None if limit is None else limit - (time.perf_counter() - started)
         allowed = is_allowed(instance, name)
+        if own is not None and forced(instance, name) == instance:
+            found.append(Envelope(name, allowed, own))
+            continue
         if stopped or (left is not None and left <= 0):
             found.append(Envelope(name, allowed, None, "not traced: a limit or an interrupt came first"))
             continue

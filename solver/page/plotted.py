@@ -8,7 +8,7 @@ from typing import Any
 from solver.files import write_whole
 from solver.frontier import Frontier
 from solver.page.document import document
-from solver.page.envelopes import Progress, envelopes_of
+from solver.page.envelopes import Envelope, Progress, envelopes_of
 from solver.page.report import Report
 from solver.planner import Options
 from solver.plot import plot_frontier
@@ -48,7 +48,9 @@ def plotted(
     costmodels.errors.InputError
         When a picture needs matplotlib and it is not installed.
     """
-    envelopes = () if options is None else envelopes_of(frontier.instance, options, folder, progress, **swept)
+    envelopes: tuple[Envelope, ...] = ()
+    if options is not None:
+        envelopes = envelopes_of(frontier.instance, options, folder, progress, frontier, **swept)
     if path.suffix != ".html":
         return plot_frontier(frontier, path, envelopes)
     report = Report(frontier.instance, frontier.engines, None, frontier, envelopes=envelopes)

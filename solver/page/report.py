@@ -149,7 +149,7 @@ def report_of(path: Path, options: Options, at: Fraction | None = None, progress
     if now is None:
         return report
     rest = None if progress is None else lambda name, share: progress(name, (1 + 3 * share) / 4)
-    return replace(report, envelopes=envelopes_of(instance, now, path.parent, rest))
+    return replace(report, envelopes=envelopes_of(instance, now, path.parent, rest, frontier))
 
 
 def fast_enough(frontier: Frontier, at: Fraction) -> int:

@@ -52,7 +52,7 @@ def colour(browser: Any) -> int:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (360, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (740, "light"), (360, "dark")])
 def test_a_page_opens_quietly(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
     requests(browser), complaints(browser)
     look(browser, pages[name], width=width, scheme=scheme)

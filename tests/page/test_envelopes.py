@@ -110,3 +110,17 @@ def test_whether_the_instance_allows_it() -> None:
     folder = instances.path("llama-70b-h200-72").parent
     told = [[one.is_allowed for one in envelopes_of(each, Options(), folder)] for each in (instance, both)]
     assert told == [[True, True, False], [True, True, True]]
+
+
+def test_what_is_the_same_is_not_traced_again() -> None:
+    path = instances.path("llama-70b-h200-72")
+    instance = forced(read_instance(path), "hybrid")
+    own = trace(instance, folder=path.parent)
+    found = {one.name: one for one in envelopes_of(instance, Options(), path.parent, own=own)}
+    assert found["hybrid"].frontier is own
+    again = {one.name: one.frontier for one in envelopes_of(instance, Options(), path.parent)}
+    for name, one in found.items():
+        traced = again[name]
+        assert one.frontier is not None
+        assert traced is not None
+        assert [p.value for p in one.frontier.points] == [p.value for p in traced.points]
