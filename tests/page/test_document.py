@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ EVERY_KIND = [
 ]
 
 
+@cache
 def reported(name: str, at: Fraction | None = None, limit: float | None = None) -> Report:
     return report_of(instances.path(name), Options(controls=Controls(time_limit_s=limit)), at)
 

@@ -57,7 +57,7 @@ def test_every_gpu_of_a_frontier_is_accounted_for(name: str) -> None:
 
 def test_random_instances(tmp_path: Path) -> None:
     shown = 0
-    for seed in range(71_000, 71_024):
+    for seed in range(71_000, 71_012):
         instance, rows = random_case(seed)
         try:
             found = solve(write_case(tmp_path / str(seed), instance, rows)).deployment
@@ -66,7 +66,7 @@ def test_random_instances(tmp_path: Path) -> None:
         if found is not None:
             assert_accounted(found)
             shown += len(found.assignments) > 1
-    assert shown > 4
+    assert shown > 2
 
 
 def test_groups_larger_than_a_domain_take_whole_ones() -> None:
