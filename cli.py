@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from solver import __version__
+from solver.terminal import completion as completing
+from solver.terminal.speech import chart as chart_of
+from solver.terminal.speech import command_line, end, fail, is_json, is_silent, listen, quiet, spoken, tell, verbose
+from solver.terminal.speech import log as log_of
 
 if TYPE_CHECKING:
     from solver.planner import Options
@@ -27,6 +32,7 @@ class Guarded(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
+        listen(ctx)
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, click.Abort, SystemExit):
@@ -42,20 +48,17 @@ class Guarded(click.Group):
             from solver.backends.base import BackendError
 
             if isinstance(error, InputError):
-                fail(*map(str, error.faults))
+                fail(*error.faults)
             if isinstance(error, BackendError):
                 fail(str(error))
             if ctx.obj and ctx.obj.get("debug"):
                 raise
-            click.echo(f"internal error, our fault: {type(error).__name__}: {error} (--debug shows where)", err=True)
-            sys.exit(OUR_FAULT)
+            text = f"internal error, our fault: {type(error).__name__}: {error} (--debug shows where)"
+            click.echo(text, err=True)
+            end(OUR_FAULT, text)
 
 
-def fail(*lines: str) -> NoReturn:
-    """Bad input: each fault on a line, exit code 2."""
-    for line in lines:
-        click.echo(f"error: {line}", err=True)
-    sys.exit(BAD_INPUT)
+instance_argument = click.argument("instance", shell_complete=completing.instances)
 
 
 @click.group(cls=Guarded, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +72,8 @@ def main(ctx: click.Context, debug: bool) -> None:
     INSTANCE is the path of an instance file, or the name of a built-in one (see `instances`).
     """
     ctx.obj = {"debug": debug}
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def controls(command: Any) -> Any:
@@ -83,6 +88,7 @@ def controls(command: Any) -> Any:
         click.option("--memory-limit", type=click.IntRange(min=16), metavar="MB", help="Memory limit in MB."),
         click.option("--log", type=click.Path(path_type=Path), help="Write the back end's log to this file."),
         click.option("--no-dominance", is_flag=True, help="Keep dominated points (to measure their effect)."),
+        verbose,
     ]
     for option in reversed(options):
         command = option(command)
@@ -100,12 +106,13 @@ def instance_path(text: str) -> Path:
 
 
 @main.command(epilog=EPILOG)
-@click.argument("instance")
+@instance_argument
 @controls
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
 @click.option("--hint", type=click.Path(path_type=Path), help="Start from an earlier result file.")
 @click.option("--no-tiebreak", is_flag=True, help="Do not settle equal optima.")
 @click.option("--write-model", type=click.Path(path_type=Path), metavar="F.lp|F.mps", help="Write the model.")
+@spoken
 def solve(instance: str, output: Path | None, write_model: Path | None, **run: Any) -> None:
     """The best deployment, proved."""
     from solver.arguments import options_of
@@ -115,28 +122,41 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
     from solver.result import to_json
 
     path = instance_path(instance)
-    options, log = options_of(**run)
+    options, log = options_of(say=log_of(), **run)
     for target in filter(None, (output, write_model)):
         check_writable(target)
     if write_model and write_model.suffix not in (".lp", ".mps"):
         fail(f"--write-model: got {write_model.name}, must end in .lp or .mps")
-    result = plan(path, options)
+    result = watched(lambda chosen: plan(path, chosen), options)
     if output:
         write_whole(output, to_json(result.as_dict()))
-    click.echo(report(result))
+    lines = report(result).splitlines()
     if write_model and result.instance.is_unlimited:
-        click.echo("no model to write: with unlimited GPUs the answer is a comparison of rational numbers")
+        lines.append("no model to write: with unlimited GPUs the answer is a comparison of rational numbers")
     elif write_model:
         from solver.export import write_model as write
 
-        click.echo("wrote " + ", ".join(map(str, write(result, write_model, options.formulation))))
+        lines.append("wrote " + ", ".join(map(str, write(result, write_model, options.formulation))))
+    tell(lines, result.as_dict)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")
     sys.exit(CHECK_FAILED if result.feasibility.startswith("REFUTED") else EXIT_OF[result.status])
 
 
+def watched(work: Callable[[Options], Any], options: Options) -> Any:
+    """Works with progress on standard error: the gap so far, and the time against the limit."""
+    from dataclasses import replace
+
+    from solver.terminal.progress import shown
+
+    limit = options.controls.time_limit_s
+    with shown("solving", quiet=is_silent(), limit_s=limit) as tick:
+        controls = replace(options.controls, watch=lambda gap: tick(text=f"solving, gap {gap:.2%}"))
+        return work(replace(options, controls=controls))
+
+
 @main.command(epilog=EPILOG)
-@click.argument("instance")
+@instance_argument
 @controls
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json|F.csv", help="Write the frontier.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg|F.html", help="Draw the frontier.")
@@ -145,17 +165,24 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
 @click.option("--allow-unserved", is_flag=True, help="Workloads may end with nothing.")
 @click.option("--min-step", metavar="P%", default="0", help="Skip points closer than this in interactivity.")
 @click.option("--plain", is_flag=True, help="Prove every point by a model, none by a bound (slower).")
+@click.option("--envelopes", is_flag=True, help="Add the frontiers of forced modes to the plot.")
+@click.option("--chart/--no-chart", default=None, help="Print a small chart too; by default on a terminal only.")
+@spoken
 def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
     """The exact frontier: tokens/s/GPU against tokens/s/user."""
     from solver.arguments import numbers_of, options_of, share_of
     from solver.files import check_writable, write_whole
     from solver.report import frontier_lines
     from solver.result import to_json
+    from solver.terminal.progress import shown
 
     at, step = numbers_of(run.pop("interactivities")), share_of(run.pop("min_step"))
+    chart, envelopes = run.pop("chart"), run.pop("envelopes")
     swept = {"workloads": run.pop("workloads"), "allow_unserved": run.pop("allow_unserved")}
     path = instance_path(instance)
-    options, log = options_of(**run)
+    options, log = options_of(say=log_of(), **run)
+    if envelopes and (plot is None or at):
+        fail("--envelopes: draws into --plot, beside a whole frontier; give --plot, and no --at")
     if run["backend"] != "cp-sat" or run["formulation"] != "points" or run["gap"]:
         fail("frontier: every point is proved, by cp-sat on points; --backend, --formulation and --gap are for solve")
     for target, endings in ((output, (".json", ".csv")), (plot, (".png", ".svg", ".html"))):
@@ -167,11 +194,13 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
     if output:
         write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
     if plot:
-        from solver.plot import plot_frontier
+        from solver.page.plotted import plotted
 
-        plot_frontier(found, plot)
-    for line in frontier_lines(found):
-        click.echo(line)
+        with shown("drawing", quiet=is_silent()) as tick:
+            asked = options if envelopes else None
+            telling = lambda name, share: tick(share, f"tracing the {name} envelope")  # noqa: E731
+            plotted(found, plot, path.parent, command_line(), asked, telling, **swept)
+    tell([*frontier_lines(found), *chart_of(found, chart)], found.as_dict)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")
     sys.exit(frontier_exit(found))
@@ -191,24 +220,20 @@ def frontier_exit(found: Any) -> int:
 
 def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept: dict[str, Any]) -> Any:
     """Traces a frontier, with progress on standard error where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from solver.planner import trace
+    from solver.terminal.progress import shown
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, count = bar.add_task("tracing the frontier"), 0
+    with shown("tracing the frontier", quiet=is_silent()) as tick:
+        count = 0
 
         def progress(point: Any) -> None:
             nonlocal count
             count += 1
             user = 0.0 if point.tokens_per_s_per_user is None else float(point.tokens_per_s_per_user)
-            bar.update(task, description=f"{count} points proved, at {user:.1f} tokens/s/user")
+            tick(text=f"{count} points proved, at {user:.1f} tokens/s/user")
 
         try:
-            return trace(path, options, at=at, min_step=step, progress=progress, **swept)
+            return trace(path, options, at=at, min_step=step, progress=progress, reached=tick, **swept)
         except ValueError as error:
             fail(str(error))
 
@@ -237,6 +262,7 @@ def export_help() -> str:
 @click.option("--image", metavar="IMAGE", help="Container image of the workers.")
 @click.option("--model-path", "paths", multiple=True, metavar="[WORKLOAD=]PATH", help="Where the weights are.")
 @click.option("--namespace", metavar="NAME", help="Kubernetes namespace.")
+@quiet
 def export(result: Path, target: str, output: Path | None, paths: tuple[str, ...], **given: Any) -> None:
     """Writes files, or prints them."""
     from solver.manifests.export import as_text, check_folder, export_deployment, write_files
@@ -247,18 +273,18 @@ def export(result: Path, target: str, output: Path | None, paths: tuple[str, ...
     if not output:
         click.echo(as_text(files), nl=False)
         return
-    for path in write_files(output, files):
-        click.echo(f"wrote {path}")
+    tell(f"wrote {path}" for path in write_files(output, files))
 
 
 @main.command(epilog=EPILOG)
-@click.argument("instance")
+@instance_argument
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
     "--rebound", is_flag=True, help="Prove the bound again: all points without dominance, and another back end."
 )
 @click.option("--backend", default="scip", show_default=True, help="The other back end of --rebound.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
+@spoken
 def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:
     """Checks a result or frontier file independently, in exact arithmetic."""
     from solver.backends.registry import BACKENDS
@@ -267,42 +293,40 @@ def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit:
     if backend not in BACKENDS:
         fail(f"--backend: got {backend}, must be one of {', '.join(BACKENDS)}")
     outcome = check_file(instance_path(instance), result, rebound=rebound, backend=backend, time_limit_s=time_limit)
-    for line in outcome.lines:
-        click.echo(line)
+    tell(outcome.lines, lambda: outcome.as_dict(result))
     sys.exit(OK if outcome.ok else CHECK_FAILED)
 
 
 @main.command(epilog=EPILOG)
-@click.argument("instance")
+@instance_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write it as JSON.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds, for all of it.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@spoken
 def explain(instance: str, output: Path | None, time_limit: float | None, threads: int, seed: int) -> None:
     """Why there is no plan and what would change that, or why the best plan is the best."""
-    from rich.console import Console
-
     from solver.backends.base import Controls
     from solver.explanation.explain import explain as explained
     from solver.explanation.report import explanation_lines
     from solver.files import check_writable, write_whole
     from solver.result import to_json
+    from solver.terminal.progress import shown
 
     path, controls = instance_path(instance), Controls(threads=threads, seed=seed, time_limit_s=time_limit)
     if output:
         check_writable(output)
-    with Console(stderr=True).status("is there a plan?") as status:
-        found = explained(path, controls, progress=status.update)
+    with shown("is there a plan?", quiet=is_silent(), limit_s=time_limit) as tick:
+        found = explained(path, controls, progress=lambda text: tick(text=text))
     if output:
         write_whole(output, to_json(found.as_dict()))
-    for line in explanation_lines(found):
-        click.echo(line)
+    tell(explanation_lines(found), found.as_dict)
     unexplained = NOTHING_FOUND if found.status == "unknown" else NOT_PROVED
     sys.exit(OK if found.is_complete else unexplained)
 
 
 @main.command(epilog=EPILOG)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completing.instances)
 @click.option("--record", is_flag=True, help="Write the recorded optima anew (every one proved twice).")
 @click.option("--export", type=click.Path(path_type=Path), metavar="DIR", help="Write the models as .lp and .mps.")
 @click.option("--compare", is_flag=True, help="Compare back ends, and cases (NAMES) with aiconfigurator.")
@@ -312,10 +336,11 @@ def explain(instance: str, output: Path | None, time_limit: float | None, thread
 @click.option("--peer-only", is_flag=True, help="Leave the back ends out of --compare.")
 @click.option("--time-limit", "--limit", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="S",
               help="Seconds a solve.")  # fmt: skip
+@spoken
 def bench(names: tuple[str, ...], record: bool, export: Path | None, compare: bool, **run: Any) -> None:
     """Solves the built-in instances and compares with the recorded optima."""
-    from solver.bench import bench as run_bench
-
+    if (compare or export is not None) and is_json():
+        fail("--json: not with --compare, which writes its raw results with -o, nor with --export")
     if record + compare + (export is not None) > 1:
         fail("--record, --export and --compare: give one of them")
     if compare:
@@ -325,8 +350,22 @@ def bench(names: tuple[str, ...], record: bool, export: Path | None, compare: bo
 
         sys.exit(OK if write(names, export, time_limit_s=run["time_limit"], say=click.echo) else CHECK_FAILED)
     else:
-        outcome = run_bench(names, record=record, time_limit_s=run["time_limit"], say=click.echo)
-        sys.exit(OK if outcome else CHECK_FAILED)
+        benched(names, record, run["time_limit"])
+
+
+def benched(names: tuple[str, ...], record: bool, time_limit_s: float) -> NoReturn:
+    """Runs the regression set, line by line or as one document."""
+    from solver.bench import bench as run_bench
+    from solver.bench import document
+    from solver.terminal.progress import shown
+
+    rows, lines = list[dict[str, Any]](), list[str]()
+    say = lines.append if is_json() else lambda line: tell([line])
+    with shown("starting", quiet=is_silent()) as tick:
+        good = run_bench(names, record=record, time_limit_s=time_limit_s, say=say, progress=tick, rows=rows)
+    if is_json():
+        tell([], lambda: document(good, rows, lines))
+    sys.exit(OK if good else CHECK_FAILED)
 
 
 def compared(names: tuple[str, ...], **run: Any) -> None:
@@ -362,22 +401,21 @@ class Lists(click.Command):
 @click.option("--measured", multiple=True, type=click.Path(path_type=Path), metavar="FILE...", help="Measured rows.")
 @click.option("--curves", "tables", multiple=True, type=click.Path(path_type=Path), metavar="FILE...", help="Tables.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.json", help="Write it as JSON.")
+@spoken
 def accuracy(measured: tuple[Path, ...], tables: tuple[Path, ...], output: Path | None) -> None:
     """How far the embedded cost model is from measurements; without files, from those it carries."""
-    from rich.console import Console
-
     from solver.accuracy_report import document, evaluate, lines
     from solver.files import check_writable, write_whole
     from solver.result import to_json
+    from solver.terminal.progress import shown
 
     if output:
         check_writable(output)
-    with Console(stderr=True).status("") as status:
-        found = evaluate(measured, tables, progress=lambda name: status.update(f"comparing {name}"))
+    with shown("comparing", quiet=is_silent()) as tick:
+        found = evaluate(measured, tables, progress=lambda name: tick(text=f"comparing {name}"))
     if output:
         write_whole(output, to_json(document(found)))
-    for line in lines(found):
-        click.echo(line)
+    tell(lines(found), lambda: document(found))
 
 
 def engine_options(command: Any) -> Any:
@@ -403,6 +441,7 @@ def import_help() -> str:
 @click.argument("files", nargs=-1, required=True, metavar="FILES...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.csv|F.csv.gz")
 @engine_options
+@quiet
 def import_files(format_name: str, files: tuple[Path, ...], output: Path, **given: Any) -> None:
     """Turns other tools' measurements into a table."""
     from costmodels.imports.convert import check_output, convert
@@ -413,18 +452,19 @@ def import_files(format_name: str, files: tuple[Path, ...], output: Path, **give
     check_writable(output)
     imported = convert(format_name, files, Given(**{name: value for name, value in given.items() if value is not None}))
     write_whole(output, imported.content(output))
-    click.echo("\n".join((f"wrote {output}", *imported.report)))
+    tell((f"wrote {output}", *imported.report))
 
 
 @main.command(epilog=EPILOG)
-@click.argument("instance")
+@instance_argument
 @click.option("--role", type=click.Choice(["prefill", "decode", "colocated"]), help="Engines of this role only.")
 @click.option("--engine", metavar="LABEL", help="Engines with these words only, such as 'tp4 ep4 h200' or '#12'.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw curves, samples, fit error.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.csv", help="Write the breakpoints.")
+@spoken
 def curves(instance: str, role: Any, engine: str | None, plot: Path | None, output: Path | None) -> None:
     """The operating curves that an instance is planned on."""
-    from solver.curves_report import as_csv, curves_of, lines
+    from solver.curves_report import as_csv, curves_of, document, lines
     from solver.files import check_writable, write_whole
 
     for target, endings in ((output, (".csv",)), (plot, (".png", ".svg"))):
@@ -439,8 +479,7 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
         plot_curves(found, plot)
     if output:
         write_whole(output, as_csv(found))
-    for line in lines(found):
-        click.echo(line)
+    tell(lines(found), lambda: document(found))
 
 
 @main.command(epilog=EPILOG)
@@ -451,25 +490,21 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
 @click.option("--plot", is_flag=True, help="Draw the figures too.")
 @click.option("--record", is_flag=True, help="Write the recorded frontiers anew (basis served).")
 @click.option("--record-silicon", is_flag=True, help="Price the frontiers of measured operators anew before.")
+@quiet
 def study(name: str, output: Path | None, record: bool, record_silicon: bool, **given: Any) -> None:
     """Runs a study again: figures and trends; exit code 6 where a trend does not hold."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from solver.study.run import lines, recording, run, standing
     from solver.study.silicon import record as price_silicon
+    from solver.terminal.progress import shown
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=1.0)
+    with shown(name, quiet=is_silent()) as tick:
 
         def progress(figure: int, points: int, share: float) -> None:
-            bar.update(task, completed=share, description=f"figure {figure}, {points} points proved")
+            tick(share, f"figure {figure}, {points} points proved")
 
         try:
             if record_silicon:
-                click.echo(f"silicon: {price_silicon()} points recorded")
+                tell([f"silicon: {price_silicon()} points recorded"])
             found = run(folder=output, progress=progress, **given)
         except KeyboardInterrupt:
             there = standing(output, given["basis"])
@@ -478,8 +513,7 @@ def study(name: str, output: Path | None, record: bool, record_silicon: bool, **
             sys.exit(NOT_PROVED if there else NOTHING_FOUND)
     if record:
         recording(found)
-    for line in lines(found):
-        click.echo(line)
+    tell(lines(found))
     sys.exit(OK if found.holds else CHECK_FAILED)
 
 
@@ -488,28 +522,21 @@ def study(name: str, output: Path | None, record: bool, record_silicon: bool, **
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Tables, journal.")
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Processes; all usable cores by default.")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler instead.")
+@quiet
 def sweep(grid: Path, output: Path, workers: int | None, scheduler: str | None) -> None:
     """The exact frontier of every cell of a grid, as Parquet; what is done is not done again."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
     from solver.sweep.run import Progress, lines
     from solver.sweep.run import sweep as run_sweep
+    from solver.terminal.progress import shown
 
-    console = Console(stderr=True)
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting workers")
+    with shown("starting workers", quiet=is_silent()) as tick:
 
         def progress(now: Progress) -> None:
-            left = "" if now.left_s is None else f", {now.left_s / 60:.1f} min left"
-            bar.update(task, total=now.cells, completed=now.done, description=f"{now.done} of {now.cells} cells{left}")
+            tick(now.done / now.cells if now.cells else None, f"{now.done} of {now.cells} cells")
 
-        say = bar.console.print if console.is_terminal else lambda line: click.echo(line, err=True)
+        say = lambda line: tick(line=line)  # noqa: E731
         found = run_sweep(grid, output, workers=workers, scheduler=scheduler, progress=progress, say=say)
-    for line in lines(found):
-        click.echo(line)
+    tell(lines(found))
     sys.exit(sweep_exit(found.statuses))
 
 
@@ -523,18 +550,61 @@ def sweep_exit(statuses: Any) -> int:
 
 
 @main.command()
+@spoken
 def instances() -> None:
     """Lists the built-in instances."""
     from instances import describe, names
 
-    for name in names():
-        click.echo(f"{name:<38}{describe(name)['description']}")
+    rows = [{**describe(name), "name": name} for name in names()]
+    lines = (f"{row['name']:<38}{row['description']}" for row in rows)
+    tell(lines, lambda: {"format": "disagg-instances", "version": 1, "instances": rows})
 
 
 @main.command()
+@spoken
 def backends() -> None:
     """Lists the back ends, and why one cannot run here."""
     from solver.backends.registry import available
 
-    for name, reason in available():
-        click.echo(f"{name:<10}{'available' if reason is None else f'unavailable: {reason}'}")
+    rows = [{"name": name, "available": reason is None, "reason": reason} for name, reason in available()]
+    lines = (f"{r['name']:<10}{'available' if r['available'] else 'unavailable: ' + str(r['reason'])}" for r in rows)
+    tell(lines, lambda: {"format": "disagg-backends", "version": 1, "backends": rows})
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.html", help="Write the page."
+)
+@click.option("--at", "interactivity", metavar="N", help="Show the best deployment at these tokens/s/user first.")
+@controls
+@spoken
+def report(instance: str, output: Path, interactivity: str | None, **run: Any) -> None:
+    """One page for a browser: the frontier, the deployment, where it stands, what it rests on, the proof."""
+    from solver.arguments import numbers_of, options_of
+    from solver.files import check_writable, write_whole
+    from solver.page.document import document
+    from solver.page.report import report_of, summary
+    from solver.terminal.progress import shown
+
+    path, at = instance_path(instance), numbers_of(interactivity)
+    options, log = options_of(say=log_of(), **run)
+    check_writable(output)
+    if output.suffix not in (".html", ".htm") or len(at) > 1:
+        fail(f"report: got -o {output.name} and {len(at)} interactivities; -o must end in .html, --at takes one number")
+    with shown("solving", quiet=is_silent()) as tick:
+        telling = lambda name, share: tick(share, f"tracing the {name} frontier")  # noqa: E731
+        found = report_of(path, options, at[0] if at else None, telling)
+    write_whole(output, document(found, command_line()))
+    if run["log"]:
+        write_whole(run["log"], "\n".join(log) + "\n")
+    tell([*summary(found), f"wrote {output}"], found.as_dict)
+    code = CHECK_FAILED if found.is_refuted else EXIT_OF[found.status]
+    sys.exit(NOT_PROVED if code == OK and found.missing else code)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(completing.SHELLS))
+def completion(shell: str) -> None:
+    """Prints the script that lets a shell complete commands, options and built-in instances of `ratematch`."""
+    click.echo(completing.script(main, shell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 
 
 def options_of(
-    hint: Path | None = None, no_tiebreak: bool = False, plain: bool = False, **run: Any
+    hint: Path | None = None,
+    no_tiebreak: bool = False,
+    plain: bool = False,
+    say: Callable[[str], object] | None = None,
+    **run: Any,
 ) -> tuple[Options, list[str]]:
     """
     Options from the arguments that say how to run, and the list that collects the back end's log.
+
+    ``say`` is called with each line of that log as it comes, where given.
 
     Raises
     ------
@@ -32,6 +39,12 @@ def options_of(
     if run["backend"] not in BACKENDS:
         raise InputError([Fault("--backend", f"got {run['backend']}, must be one of {', '.join(BACKENDS)}")])
     lines: list[str] = []
+
+    def heard(line: str) -> None:
+        lines.append(line)
+        if say is not None:
+            say(line)
+
     if run["log"]:
         check_writable(run["log"])
     chosen = Controls(
@@ -40,7 +53,7 @@ def options_of(
         time_limit_s=run["time_limit"],
         gap=run["gap"],
         memory_limit_mb=run["memory_limit"],
-        log=lines.append if run["log"] else None,
+        log=heard if run["log"] or say is not None else None,
     )
     options = Options(
         backend=run["backend"],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import instances
 from costmodels.errors import Fault, InputError
@@ -74,7 +75,19 @@ def recorded() -> dict[str, Recorded]:
     }
 
 
-def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Callable[[str], object]) -> bool:
+Say = Callable[[str], object]
+Row = dict[str, Any]
+
+
+def bench(
+    names: Sequence[str],
+    *,
+    record: bool,
+    time_limit_s: float,
+    say: Say,
+    progress: Callable[[float, str], object] | None = None,
+    rows: list[Row] | None = None,
+) -> bool:
     """
     Solves instances and compares status and optimum with what is recorded; then the frontiers of the study.
 
@@ -88,21 +101,24 @@ def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Calla
         Seconds a solve.
     say
         Called with each line of the table.
+    progress
+        Called with the share that is done, and what comes next.
+    rows
+        Collects what was found of each instance, for machines.
 
     Raises
     ------
     InputError
         When a name is unknown.
     """
-    known = instances.names()
-    unknown = [name for name in names if name not in (*known, FRONTIERS)]
-    if unknown:
-        raise InputError([Fault(name, "unknown built-in instance; `instances` lists them") for name in unknown])
+    chosen = _chosen(names)
     expected = recorded()
     found: dict[str, Recorded] = {}
     good = True
     say(f"{'instance':<38}{'status':<12}{'objective':>18}{'recorded':>18}{'points':>8}{'cols':>6}{'s':>9}  verdict")
-    for name in [name for name in names or known if name != FRONTIERS]:
+    for done, name in enumerate(chosen):
+        if progress is not None:
+            progress(done / len(chosen), f"{done} of {len(chosen)} instances, {name}")
         started = time.perf_counter()
         path = instances.path(name)
         result = solve(path, Options(controls=Controls(time_limit_s=time_limit_s)))
@@ -111,12 +127,16 @@ def bench(names: Sequence[str], *, record: bool, time_limit_s: float, say: Calla
         verdict = "recorded" if record else _verdict(result, old)
         good &= verdict in ("same", "recorded")
         say(_line(name, result, old, spent, verdict))
+        if rows is not None:
+            rows.append(_row(name, result, old, spent, verdict))
         if record:
             found[name] = _record(name, path, result, old, time_limit_s)
             say(f"    proved by {found[name].proved_by}")
     if found:
         _write({**expected, **found})
     if not names or FRONTIERS in names:
+        if progress is not None:
+            progress(1.0, "the frontiers of the study")
         good &= frontiers(record, say)
     return good
 
@@ -129,6 +149,36 @@ def _verdict(result: Result, old: Recorded | None) -> str:
     if result.objective != old.objective:
         return f"DEVIATES by {float((result.objective or 0) - (old.objective or 0)):.9g}"
     return "same"
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """The instances of the given names, all without; the study apart."""
+    known = instances.names()
+    unknown = [name for name in names if name not in (*known, FRONTIERS)]
+    if unknown:
+        raise InputError([Fault(name, "unknown built-in instance; `instances` lists them") for name in unknown])
+    return [name for name in names or known if name != FRONTIERS]
+
+
+def document(good: bool, rows: list[Row], lines: Sequence[str]) -> Row:
+    """What a run of :func:`bench` found, as a document, version 1; the lines of the study are as they were said."""
+    study = [line for line in lines if line.startswith(FRONTIERS)]
+    return {"format": "disagg-bench", "version": 1, "ok": good, "instances": rows, "study": study}
+
+
+def _row(name: str, result: Result, old: Recorded | None, spent: float, verdict: str) -> Row:
+    recorded = None if old is None else exact_text(old.objective)
+    return {
+        "instance": name,
+        "status": result.status,
+        "objective": None if result.objective is None else float(result.objective),
+        "exact": {"objective": exact_text(result.objective), "recorded": recorded},
+        "points": result.run.points,
+        "columns": result.run.columns,
+        "wall_s": round(spent, 6),
+        "verdict": verdict,
+        "as_recorded": verdict in ("same", "recorded"),
+    }
 
 
 def _line(name: str, result: Result, old: Recorded | None, spent: float, verdict: str) -> str:

@@ -43,10 +43,20 @@ class Outcome:
         Whether everything holds.
     lines
         The findings in words.
+    faults, checked
+        What is wrong, and the families that were checked.
     """
 
     ok: bool
     lines: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+
+    def as_dict(self, file: Path) -> dict[str, Any]:
+        """The outcome as a document, version 1."""
+        proofs = [line.removeprefix("rebound: ") for line in self.lines if line.startswith("rebound: ")]
+        found = {"ok": self.ok, "faults": list(self.faults), "checked": list(self.checked), "rebound": proofs}
+        return {"format": "disagg-check", "version": 1, "file": str(file), **found}
 
 
 def check_file(
@@ -91,8 +101,8 @@ def check_file(
         lines.append("feasibility and totals are checked; --rebound proves again that nothing better exists")
     if rebound and not faults:
         again = _rebound(instance, engines, document, backend, time_limit_s or 60.0)
-        return Outcome(again.ok, (*lines, *again.lines))
-    return Outcome(not faults, tuple(lines))
+        return Outcome(again.ok, (*lines, *again.lines), (), tuple(checked.checked))
+    return Outcome(not faults, tuple(lines), tuple(faults), tuple(checked.checked))
 
 
 def _rebound(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from costmodels.table import DEGREES, HEADER
 from solver.engines import CostModel, Engine, EngineSet, cost_model_of, engines_of, query_of
 from solver.read import read_instance
 from solver.report import cost_model_lines, number
+from solver.result import exact_text
 
 ROLE_NAMES: dict[Role, str] = {"prefill": "prefill", "decode": "decode", "colocated": "co-located"}
 LATENCY_NAMES: dict[Role, str] = {"prefill": "TTFT", "decode": "TPOT", "colocated": "TPOT"}
@@ -167,6 +169,38 @@ def _cells(engine: Engine) -> tuple[str, ...]:
 def _range(values: Sequence[Fraction]) -> str:
     low, high = (number(value, 4) for value in (min(values), max(values)))
     return low if low == high else f"{low} - {high}"
+
+
+def document(curves: Curves) -> dict[str, Any]:
+    """The curves as a document, version 1: breakpoints as floats, and exactly."""
+    return {
+        "format": "disagg-curves",
+        "version": 1,
+        "instance": curves.name,
+        "cost_model": {"description": curves.all.cost_model, "known_error": curves.all.known_error},
+        "dropped": dict(curves.all.dropped),
+        "engines": [_engine_dict(engine) for engine in curves.chosen],
+    }
+
+
+def _engine_dict(engine: Engine) -> dict[str, Any]:
+    curve = engine.curve
+    named = {"latency_ms": curve.latency_ms, "requests_per_s": curve.requests_per_s, "ttft_ms": curve.ttft_ms}
+    return {
+        "index": engine.index,
+        "workload": engine.workload.name,
+        "role": curve.role,
+        "pool": engine.pool.name,
+        "partition": vars(curve.partition),
+        "precision": curve.precision,
+        "backend": curve.backend,
+        "chunk_tokens": curve.chunk_tokens,
+        "interpolate": curve.interpolate,
+        "fit_error": float(curve.fit_error),
+        "batch": list(curve.batch),
+        **{name: [float(value) for value in values] for name, values in named.items()},
+        "exact": {name: [exact_text(value) for value in values] for name, values in named.items()},
+    }
 
 
 def as_csv(curves: Curves) -> str:

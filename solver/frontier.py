@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,9 +22,11 @@ from solver.profiles import Profiles
 from solver.stages import Staged, Stages
 from solver.two_pools import TwoPools
 
-__all__ = ["Frontier", "FrontierPoint", "Progress", "Sweep", "sweep_of", "swept"]
+__all__ = ["Frontier", "FrontierPoint", "Progress", "Reached", "Sweep", "sweep_of", "swept"]
 
 Progress = Callable[[FrontierPoint], None]
+Reached = Callable[[float], None]
+"""Called with the share of a sweep that is done, from 0 to 1."""
 
 
 class Sweep:
@@ -45,6 +48,8 @@ class Sweep:
     incremental
         Whether steps may be settled by bounds (:class:`solver.pairs.Pairs`); else a model is solved at every limit
         that the deployment before does not settle.
+    reached
+        Called after each step with the share of the way from the loosest TPOT to the tightest that is behind.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Sweep:
         workloads: Sequence[str] = (),
         allow_unserved: bool = False,
         incremental: bool = False,
+        reached: Reached | None = None,
     ) -> None:
         self.instance = instance
         self.engines = engines
@@ -64,6 +70,7 @@ class Sweep:
         self.names = tuple(workloads) or tuple(w.name for w in instance.workloads)
         self.allow_unserved = allow_unserved
         self.incremental = incremental
+        self.reached = reached
         self._limit: Fraction | None = None
         stages.must_serve = not allow_unserved
 
@@ -112,6 +119,7 @@ class Sweep:
     def _trace(self, kept: list[FrontierPoint], progress: Progress | None, min_step: Fraction) -> None:
         """The loop of :meth:`trace`; raises Stopped where a limit or an interrupt came first."""
         pending: FrontierPoint | None = None
+        slowest: Fraction | None = None
         while True:
             point = self._proved(self._limit, pending, None)
             if pending is not None and (point is None or point.value != pending.value):
@@ -119,9 +127,21 @@ class Sweep:
             pending = point
             if point is None or point.tpot_ms is None:
                 break
+            slowest = slowest or point.tpot_ms
+            self._tell(slowest, point.tpot_ms)
             self._limit = self.candidates.tpot_below(point.tpot_ms, min_step) or point.tpot_ms / 2
         if pending is not None:
             self._keep(pending, kept, progress)
+
+    def _tell(self, slowest: Fraction, now: Fraction) -> None:
+        """The share of the way that is behind, in the logarithm of the TPOT; the last step may lie before the end."""
+        if self.reached is not None and self._fastest < slowest:
+            self.reached(min(1.0, math.log(slowest / now) / math.log(slowest / self._fastest)))
+
+    @cached_property
+    def _fastest(self) -> Fraction:
+        """The smallest TPOT of any point, in ms."""
+        return self.candidates.tpot_levels()[0]
 
     def _keep(self, point: FrontierPoint, kept: list[FrontierPoint], progress: Progress | None) -> None:
         kept.append(self._finish(point))
@@ -137,7 +157,9 @@ class Sweep:
         infeasible: list[Fraction] = []
         missing = ""
         try:
-            for requested in interactivities:
+            for done, requested in enumerate(interactivities):
+                if self.reached is not None:
+                    self.reached(done / len(interactivities))
                 self._limit = 1000 / requested
                 point = self._proved(self._limit, None, requested)
                 if point is None:
@@ -255,9 +277,10 @@ def sweep_of(
     workloads: Sequence[str] = (),
     allow_unserved: bool = False,
     incremental: bool = True,
+    reached: Reached | None = None,
 ) -> Sweep:
     """A sweep with the exact back end."""
     from solver.backends.cpsat import CpSat
 
     stages = Stages(instance, candidates, CpSat(), clock)
-    return Sweep(instance, engines, candidates, stages, workloads, allow_unserved, incremental)
+    return Sweep(instance, engines, candidates, stages, workloads, allow_unserved, incremental, reached)

@@ -172,14 +172,15 @@ def _point_dict(point: FrontierPoint) -> dict[str, Any]:
             "limit_ms": exact_text(point.limit_ms),
         },
         "feasibility": "verified exactly",
-        "proof": _proof_text(point.proof),
+        "proof": proof_text(point.proof),
         "mode": point.mode,
         "deployment": deployment_dict(point.deployment),
         "totals": totals_dict(point.deployment),
     }
 
 
-def _proof_text(proof: Milp | str) -> str:
+def proof_text(proof: Milp | str) -> str:
+    """Who proved a point, and how, in words."""
     return PROOFS[proof] if isinstance(proof, str) else f"bound proved by cp-sat on model {proof.digest()}"
 
 

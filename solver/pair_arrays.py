@@ -124,13 +124,14 @@ class PairArrays:
             size += len(kept)
         self._point, self._mate_point, self._number = _joined(points), _joined(beside), _joined(numbers)
         self.latency = _joined(latencies)
-        self._rate, self._mate = self._whole(_joined(rates)), self._whole(_joined(mates))
+        self._rate, self._mate = self._whole(_joined(rates), _joined(mates))
         self._constants()
 
-    def _whole(self, values: Integers) -> Integers:
+    def _whole(self, *each: Integers) -> list[Integers]:
+        """Arrays whose products with replicas are exact; a flow of one must be comparable with all of them."""
         most = max((max(pair.most) for pair in self._pairs), default=1)
-        largest = int(values.max()) if len(values) else 0
-        return values.astype(np.int64) if largest * (most + 1) < WIDEST else values.astype(object)
+        largest = max((int(values.max()) for values in each if len(values)), default=0)
+        return [values.astype(np.int64 if largest * (most + 1) < WIDEST else object) for values in each]
 
     def _constants(self) -> None:
         """Levels, GPUs and bounds of each pair as arrays."""

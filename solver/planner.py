@@ -143,7 +143,7 @@ def _run(
 
 def parameters(controls: Controls) -> dict[str, object]:
     """Run controls for the record."""
-    return {name: value for name, value in vars(controls).items() if name != "log"}
+    return {name: value for name, value in vars(controls).items() if name not in ("log", "watch")}
 
 
 def trace(
@@ -157,6 +157,7 @@ def trace(
     at: Sequence[Fraction] = (),
     min_step: Fraction = Fraction(0),
     progress: Callable[[FrontierPoint], None] | None = None,
+    reached: Callable[[float], None] | None = None,
 ) -> Frontier:
     """
     The exact frontier of an instance.
@@ -176,6 +177,8 @@ def trace(
         Smallest relative step between interactivities; 0 finds every point.
     progress
         Called with every proved point.
+    reached
+        Called with the share of the way that is done, from 0 to 1.
 
     Raises
     ------
@@ -198,6 +201,6 @@ def trace(
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
-    sweep = sweep_of(instance, engines, candidates, clock, workloads, allow_unserved, options.incremental)
+    sweep = sweep_of(instance, engines, candidates, clock, workloads, allow_unserved, options.incremental, reached)
     frontier = sweep.at(at, progress) if at else sweep.trace(progress, min_step)
     return replace(frontier, faults=verify_frontier(instance, engines, frontier.as_dict()).faults)

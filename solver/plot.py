@@ -1,27 +1,35 @@
-"""Draws a frontier: interactivity against the objective, by mode."""
+"""Draws a frontier for papers: interactivity against the objective, by mode, with its envelopes where asked for."""
 
 from __future__ import annotations
 
-import html
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from costmodels.errors import Fault, InputError
 from solver.files import write_whole
-from solver.frontier import Frontier
+from solver.frontier import Frontier, FrontierPoint
+
+if TYPE_CHECKING:
+    from solver.page.envelopes import Envelope
 
 COLOURS = {"disaggregated": "#0072B2", "colocated": "#D55E00", "hybrid": "#009E73", "mixed": "#CC79A7"}
 """Okabe-Ito colours, which colour-blind readers tell apart; markers differ as well."""
 MARKERS = {"disaggregated": "o", "colocated": "s", "hybrid": "^", "mixed": "D"}
+NAMES = {"colocated": "co-located"}
 Y_LABELS = {
     "throughput": "output tokens/s per GPU of the inventory",
     "throughput_per_gpu": "output tokens/s per GPU used",
     "gpus": "GPUs used",
     "cost": "USD per hour",
 }
+FONTS = {"svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 10}
+"""Text stays text in SVG, so that papers set it in their own font."""
+WITHIN = ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"]
 
 
-def plot_frontier(frontier: Frontier, path: Path) -> None:
+def plot_frontier(frontier: Frontier, path: Path, envelopes: Sequence[Envelope] = ()) -> None:
     """
     Writes the plot.
 
@@ -30,67 +38,87 @@ def plot_frontier(frontier: Frontier, path: Path) -> None:
     frontier
         The frontier.
     path
-        ``.png``, ``.svg`` or ``.html`` (a page with the picture and the table).
+        ``.png`` or ``.svg``; :mod:`solver.page` writes ``.html``.
+    envelopes
+        Frontiers with the modes forced, to draw beside it; those that the instance does not allow are dashed.
 
     Raises
     ------
     InputError
         When matplotlib is not installed.
     """
-    kind = "svg" if path.suffix == ".html" else path.suffix[1:]
-    picture = _picture(frontier, kind)
-    write_whole(path, _page(frontier, picture.decode()) if path.suffix == ".html" else picture)
-
-
-def _picture(frontier: Frontier, kind: str) -> bytes:
     try:
+        import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    points = [point for point in frontier.points if point.tokens_per_s_per_user is not None]
-    xs = [float(point.tokens_per_s_per_user or 0) for point in points]
-    ys = [_height(frontier, index) for index, point in enumerate(frontier.points) if point in points]
-    if xs:
-        axes.step(xs, ys, where="pre", color="0.6", linewidth=1, zorder=1)
+    with matplotlib.rc_context({**FONTS, "font.sans-serif": WITHIN}):
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw(figure.add_subplot(), frontier, envelopes)
+        out = io.BytesIO()
+        figure.savefig(out, format=path.suffix[1:], dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
+    write_whole(path, out.getvalue())
+
+
+def _draw(axes: Any, frontier: Frontier, envelopes: Sequence[Envelope]) -> None:
+    own = drawn(frontier)
+    if envelopes:
+        _steps(axes, own, color="0.82", linewidth=6, label="this instance", zorder=1)
+    else:
+        _steps(axes, own, color="0.6", linewidth=1, zorder=1)
+    for one in envelopes:
+        if one.frontier is not None and one.frontier.points:
+            label = NAMES.get(one.name, one.name) + ("" if one.is_allowed else ", if it were allowed")
+            style = "-" if one.is_allowed else "--"
+            _steps(
+                axes,
+                drawn(one.frontier),
+                color=COLOURS[one.name],
+                linewidth=1.3,
+                linestyle=style,
+                label=label,
+                zorder=2,
+            )
     for mode, colour in COLOURS.items():
-        chosen = [i for i, point in enumerate(points) if point.mode == mode]
+        chosen = [point for point in own if point.mode == mode]
         if chosen:
-            label = {"colocated": "co-located"}.get(mode, mode)
-            at_x, at_y = [xs[i] for i in chosen], [ys[i] for i in chosen]
-            axes.scatter(at_x, at_y, color=colour, marker=MARKERS[mode], s=22, label=label, zorder=2)
+            at_x, at_y = [_user(point) for point in chosen], [height(point) for point in chosen]
+            name = None if envelopes else NAMES.get(mode, mode)
+            axes.scatter(
+                at_x, at_y, color=colour, marker=MARKERS[mode], s=20 if len(own) <= 150 else 8, label=name, zorder=3
+            )
     axes.set_xlabel("interactivity: output tokens/s per user (1000 / TPOT in ms)")
     axes.set_ylabel(Y_LABELS[frontier.instance.objective])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     status = "exact frontier" if not frontier.missing else "part of the exact frontier"
-    axes.set_title(f"{frontier.instance.name}: {status}, {len(frontier.points)} deployments")
-    if points:
+    axes.set_title(f"{frontier.instance.name}: {status}, {len(frontier.points)} deployments", fontsize=10, loc="left")
+    if own:
         axes.legend(frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format=kind, dpi=150)
-    return out.getvalue()
 
 
-def _height(frontier: Frontier, index: int) -> float:
-    point = frontier.points[index]
-    if frontier.instance.is_minimised:
-        return float(point.value)
-    return float(point.deployment.tokens_per_s_per_gpu)
+def drawn(frontier: Frontier) -> list[FrontierPoint]:
+    """The points that have an interactivity."""
+    return [point for point in frontier.points if point.tokens_per_s_per_user is not None]
 
 
-def _page(frontier: Frontier, svg: str) -> str:
-    rows = frontier.as_csv().splitlines()
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row.split(",")) for row in rows]
-    table = "".join(f"<tr>{line}</tr>" for line in cells)
-    name = html.escape(frontier.instance.name)
-    style = "body{font:14px sans-serif;margin:2em}td{padding:2px 8px;border-bottom:1px solid #ddd;white-space:nowrap}"
-    picture = svg[svg.index("<svg") :]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{style}</style>'
-        f"<h1>{name}</h1>{picture}<table>{table}</table></html>\n"
-    )
+def height(point: FrontierPoint) -> float:
+    """What a point is drawn over: the objective where it is minimised, else tokens/s per GPU."""
+    d = point.deployment
+    return float(point.value if d.instance.is_minimised else d.tokens_per_s_per_gpu)
+
+
+def _user(point: FrontierPoint) -> float:
+    return float(point.tokens_per_s_per_user or 0)
+
+
+def _steps(axes: Any, points: Sequence[FrontierPoint], **style: Any) -> None:
+    """What a user can have at least: the value of a point holds for every interactivity below it."""
+    if points:
+        xs, ys = [0.0, *map(_user, points)], [height(points[0]), *map(height, points)]
+        axes.step(xs, ys, where="pre", **style)

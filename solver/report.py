@@ -24,7 +24,7 @@ UNITS = {
 
 def report(result: Result) -> str:
     """The result as text, one fact a line."""
-    lines = [f"{result.instance.name}: {_headline(result)}"]
+    lines = [headline(result)]
     if result.deployment is not None:
         for workload in result.instance.workloads:
             lines += ["", *_workload(result.deployment, workload)]
@@ -35,7 +35,12 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _headline(result: Result) -> str:
+def headline(result: Result) -> str:
+    """The instance and its answer in one line."""
+    return f"{result.instance.name}: {_answer(result)}"
+
+
+def _answer(result: Result) -> str:
     if result.objective is None:
         words = {"infeasible": "INFEASIBLE, and that is proved", "unknown": "UNKNOWN: nothing found within the limits"}
         return words.get(result.status, result.status)

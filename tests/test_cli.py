@@ -29,7 +29,18 @@ CURVES = ROOT / "instances" / "curves"
 TINY = ["tiny-cost", "tiny-e2e", "tiny-packing", "tiny-rate-match", "tiny-tie"]
 INFEASIBLE = [name for name in instances.names() if name.startswith("infeasible-")]
 FRONTIER_COLUMNS = ["tokens_per_s_per_user", "tokens_per_s_per_gpu", "requests_per_s", "gpus_used", "mode"]
-COMMANDS = ["solve", "frontier", "verify", "bench", "curves", "accuracy", "instances", "backends"]
+COMMANDS = [
+    "solve",
+    "frontier",
+    "verify",
+    "bench",
+    "curves",
+    "accuracy",
+    "instances",
+    "backends",
+    "report",
+    "completion",
+]
 
 
 def run(*arguments: str | Path) -> Result:

@@ -14,6 +14,7 @@ import costmodels
 import instances
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "solver" / "page"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,9 @@ def test_the_wheel_holds_instances_tables_and_schema(wheel: Path) -> None:
     data = Path(costmodels.__file__).parent / "data"
     wanted |= {f"costmodels/data/{file.name}" for file in data.iterdir()}
     wanted |= {f"instances/traffic/{file.name}" for file in (folder / "traffic").iterdir()}
+    wanted |= {f"solver/page/{file.name}" for file in PAGE.iterdir() if file.suffix in (".html", ".css", ".js")}
     assert wanted <= names
+    assert "solver/page/main.js" in wanted
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
 
 

@@ -41,6 +41,8 @@ class Controls:
         Memory limit in MB where the back end has one, or None.
     log
         Called with lines of the back end's log, or None.
+    watch
+        Called with the relative gap between the best plan and the bound while a model is solved, or None; for display.
     """
 
     threads: int = 1
@@ -49,6 +51,7 @@ class Controls:
     gap: float = 0.0
     memory_limit_mb: int | None = None
     log: Callable[[str], None] | None = field(default=None, compare=False)
+    watch: Callable[[float], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

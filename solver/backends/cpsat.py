@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -90,7 +91,8 @@ class CpSat:
         solver = cp_model.CpSolver()
         _configure(solver, controls)
         solver.parameters.cp_model_presolve = len(variables) > SMALL if self._presolve is None else self._presolve
-        code, interrupted = interruptible(lambda: solver.solve(model), solver.stop_search)
+        seen = None if controls.watch is None else _watched(cp_model, solver, controls.watch)
+        code, interrupted = interruptible(lambda: solver.solve(model, seen), solver.stop_search)
         raw = solver.status_name(code)
         if raw == "MODEL_INVALID":
             raise BackendError(f"CP-SAT refused the model: {model.validate()}")
@@ -109,6 +111,25 @@ class CpSat:
                 status, bound = _within_gap(solver, milp, unit, bound)
         raw += ", interrupted" if interrupted else ""
         return Answer(status, values, bound, raw, time.perf_counter() - start)
+
+
+def _watched(cp_model: Any, solver: Any, watch: Callable[[float], None]) -> Any:
+    """A callback that tells the gap at every better plan and every better bound."""
+
+    class Seen(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
+        best: float | None = None
+
+        def on_solution_callback(self) -> None:
+            self.best = self.objective_value
+            self.tell(self.best_objective_bound)
+
+        def tell(self, bound: float) -> None:
+            if self.best:
+                watch(abs(bound - self.best) / abs(self.best))
+
+    seen = Seen()
+    solver.best_bound_callback = seen.tell
+    return seen
 
 
 def _within_gap(solver: Any, milp: Milp, unit: Fraction, value: Fraction) -> tuple[Status, Fraction | None]:

@@ -44,11 +44,6 @@ class Progress:
     traced: int
     wall_s: float
 
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at the pace so far; None before the first frontier."""
-        return None if not self.traced else (self.cells - self.done) * self.wall_s / self.traced
-
 
 @dataclass
 class Swept:
