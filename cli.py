@@ -377,6 +377,46 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
 
 
 @main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.option("--vary", required=True, metavar="KEY[.NAME]=A:B", help="gpus, ttft_ms, tpot_ms, e2el_ms, isl, osl, "
+              "price, request_rate, usd_per_hour, watts; A:B whole, A:B:STEP or A,B,C at values.")  # fmt: skip
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds; what is proved is kept.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json|F.csv", help="Write every piece.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the value function.")
+def whatif(instance: str, vary: str, output: Path | None, plot: Path | None, **run: Any) -> None:
+    """Exact values along one axis, and where the optimal deployment changes."""
+    from rich.console import Console
+
+    from solver.arguments import check_target
+    from solver.backends.base import Controls
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.whatif.run import what_if
+    from solver.whatif.text import lines
+
+    check_target(output, (".json", ".csv"))
+    check_target(plot, (".png", ".svg"))
+    chosen = Controls(threads=run["threads"], seed=run["seed"], time_limit_s=run["time_limit"])
+    with Console(stderr=True).status("") as status:
+        said = lambda count: status.update(f"{count} positions settled")  # noqa: E731
+        found = what_if(instance_path(instance), vary, chosen, progress=said)
+    if output:
+        write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
+    if plot:
+        from solver.whatif.plot import plot_what_if
+
+        plot_what_if(found, plot)
+    click.echo("\n".join(lines(found)))
+    for fault in found.faults:
+        click.echo(f"error: {fault}", err=True)
+    statuses = {piece.status for piece in found.pieces}
+    left = (NOT_PROVED if statuses - {"unsettled"} else NOTHING_FOUND) if found.missing else OK
+    sys.exit(CHECK_FAILED if found.faults else INFEASIBLE if statuses == {"infeasible"} else left)
+
+
+@main.command(epilog=EPILOG)
 @click.argument("name", type=click.Choice(["paper"]))
 @click.option("--figure", "numbers", type=int, multiple=True, metavar="N", help="This figure only (repeatable).")
 @click.option("--basis", type=click.Choice(["served", "operators", "ideal"]), default="served", show_default=True)

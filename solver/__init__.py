@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from solver.read import read_instance
     from solver.result import Result
     from solver.verifier import verify, verify_frontier
+    from solver.whatif.pieces import WhatIf
+    from solver.whatif.run import what_if
 
 __version__ = "0.1.0"
 
@@ -38,11 +40,13 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "WhatIf": "solver.whatif.pieces",
     "read_instance": "solver.read",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
     "verify_frontier": "solver.verifier",
+    "what_if": "solver.whatif.run",
 }
 __all__ = [
     "BackendError",
@@ -54,11 +58,13 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "WhatIf",
     "read_instance",
     "solve",
     "trace",
     "verify",
     "verify_frontier",
+    "what_if",
 ]
 
 

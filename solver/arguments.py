@@ -87,3 +87,21 @@ def share_of(text: str) -> Fraction:
     if not 0 <= share <= 1:
         raise InputError([Fault("--min-step", f"got {text}, must be from 0% to 100%")])
     return share
+
+
+def check_target(target: Path | None, endings: tuple[str, ...]) -> None:
+    """
+    Says early that a file could not be written, or has another ending than those that can be.
+
+    Raises
+    ------
+    InputError
+        When it is so.
+    """
+    from solver.files import check_writable
+
+    if target is None:
+        return
+    check_writable(target)
+    if target.suffix not in endings:
+        raise InputError([Fault(str(target), f"must end in {' or '.join(endings)}")])

@@ -72,6 +72,28 @@ def _place(deployment: Deployment, pool: Pool) -> Placement:
     return Placement(pool.name, tuple(sorted(counted.items(), reverse=True)))
 
 
+def packed(groups: Counter[int], pool: Pool) -> list[Counter[int]] | None:
+    """
+    What stands in each domain of a pool that groups larger than a domain leave; None where the groups do not fit.
+
+    Parameters
+    ----------
+    groups
+        Size to count of the stage groups.
+    pool
+        The pool.
+    """
+    domain = pool.nvlink_domain_gpus
+    whole = sum(-(-size // domain) * count for size, count in groups.items() if size > domain)
+    small = Counter({size: count for size, count in groups.items() if size <= domain})
+    if whole > pool.full_domains:
+        return None
+    capacities = [domain] * (pool.full_domains - whole)
+    capacities += [pool.partial_domain_gpus] if pool.partial_domain_gpus else []
+    chosen = _first_fit(small, capacities)
+    return chosen if chosen is not None or is_chain(small) else _search(small, capacities)
+
+
 def _first_fit(groups: Counter[int], capacities: list[int]) -> list[Counter[int]] | None:
     """Largest groups first, each into the first domains with room; the partial domain, last, gets what is left."""
     free = list(capacities)
