@@ -417,6 +417,37 @@ def whatif(instance: str, vary: str, output: Path | None, plot: Path | None, **r
 
 
 @main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.option("--error", metavar="P%", help="What an engine may take longer; by default the cost model's known error.")
+@click.option("--error-prefill", metavar="P%", help="The same for prefill engines.")
+@click.option("--error-decode", metavar="P%", help="The same for decode engines.")
+@click.option("--error-colocated", metavar="P%", help="The same for co-located engines.")
+@click.option(
+    "--budget", type=click.IntRange(0, 1000), default=1, show_default=True, metavar="G", help="Wrong at once."
+)
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="R.json", help="Write it as JSON.")
+def robust(instance: str, error: str | None, budget: int, time_limit: float | None, output: Path | None,
+           **by_role: str | None) -> None:  # fmt: skip
+    """What of the plan survives an error of the cost model, and the best plan that does."""
+    from solver.arguments import check_target, errors_of
+    from solver.backends.base import Controls
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.robustness.run import robust as make_robust
+    from solver.robustness.text import lines
+
+    check_target(output, (".json",))
+    every, single = errors_of(error, by_role)
+    chosen = {"error": every, "by_role": single, "budget": budget, "controls": Controls(time_limit_s=time_limit)}
+    found = make_robust(instance_path(instance), **chosen)  # type: ignore[arg-type]
+    if output:
+        write_whole(output, to_json(found.as_dict()))
+    click.echo("\n".join(lines(found)))
+    sys.exit(CHECK_FAILED if found.faults else EXIT_OF[found.found.verdict])
+
+
+@main.command(epilog=EPILOG)
 @click.argument("name", type=click.Choice(["paper"]))
 @click.option("--figure", "numbers", type=int, multiple=True, metavar="N", help="This figure only (repeatable).")
 @click.option("--basis", type=click.Choice(["served", "operators", "ideal"]), default="served", show_default=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
+    from solver.robustness.run import Robust, robust
     from solver.verifier import verify, verify_frontier
     from solver.whatif.pieces import WhatIf
     from solver.whatif.run import what_if
@@ -40,8 +41,10 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "Robust": "solver.robustness.run",
     "WhatIf": "solver.whatif.pieces",
     "read_instance": "solver.read",
+    "robust": "solver.robustness.run",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
@@ -58,8 +61,10 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "Robust",
     "WhatIf",
     "read_instance",
+    "robust",
     "solve",
     "trace",
     "verify",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costmodels.errors import Fault, InputError
+from costmodels.operating_curve import ROLES, Role
 
 if TYPE_CHECKING:
     from solver.planner import Options
+
+MOST_LETTERS = 12
+"""Letters of an error that are read."""
 
 
 def options_of(
@@ -71,7 +76,7 @@ def numbers_of(text: str | None) -> list[Fraction]:
         ) from None
 
 
-def share_of(text: str) -> Fraction:
+def share_of(text: str, option: str = "--min-step") -> Fraction:
     """
     A share from ``0.1%`` or ``0.001``.
 
@@ -83,10 +88,38 @@ def share_of(text: str) -> Fraction:
     try:
         share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except (ValueError, ZeroDivisionError):
-        raise InputError([Fault("--min-step", f"got {text}, must be a share such as 0.1%")]) from None
+        raise InputError([Fault(option, f"got {text}, must be a share such as 0.1%")]) from None
     if not 0 <= share <= 1:
-        raise InputError([Fault("--min-step", f"got {text}, must be from 0% to 100%")])
+        raise InputError([Fault(option, f"got {text}, must be from 0% to 100%")])
     return share
+
+
+def errors_of(error: str | None, by_role: Mapping[str, str | None]) -> tuple[Fraction | None, dict[Role, Fraction]]:
+    """
+    The error of every role, and those of single roles (options ``error_prefill`` and so on).
+
+    Raises
+    ------
+    InputError
+        With every share that is none.
+    """
+    faults: list[Fault] = []
+
+    def share(text: str, option: str) -> Fraction:
+        try:
+            if len(text) > MOST_LETTERS:
+                raise InputError([Fault(option, f"got {text[:MOST_LETTERS]}..., must be a share such as 6%")])
+            return share_of(text, option)
+        except InputError as fault:
+            faults.extend(fault.faults)
+            return Fraction(0)
+
+    every = None if error is None else share(error, "--error")
+    given = ((role, by_role.get(f"error_{role}")) for role in ROLES)
+    single = {role: share(text, f"--error-{role}") for role, text in given if text is not None}
+    if faults:
+        raise InputError(faults)
+    return every, single
 
 
 def check_target(target: Path | None, endings: tuple[str, ...]) -> None:

@@ -223,7 +223,7 @@ def test_lengths_are_priced_one_by_one() -> None:
     assert found.breakpoints == []
     refused = what_if(resolve("llama-70b-h200-72"), "isl=4500,4501")
     assert [piece.status for piece in refused.pieces] == ["optimal", "refused"]
-    with pytest.raises(InputError, match="isl/osl 4501"):
+    with pytest.raises(InputError, match="isl/osl 4502"):
         what_if(resolve("llama-70b-h200-72"), "isl=4501,4502")
 
 
