@@ -67,7 +67,7 @@ class RobustStages:
         self._cases: set[tuple[Sides, frozenset[Place]]] = set()
         self._weights, self._worth = throughput(instance)
 
-    def best(self, most: Fraction | None) -> Found:
+    def best(self, most: Fraction | None, start: Deployment | None = None) -> Found:
         """
         The plan with the best worst case.
 
@@ -75,13 +75,15 @@ class RobustStages:
         ----------
         most
             A bound on the objective without any error; needed where it is maximised.
+        start
+            A plan that holds in every case; it is the answer where nothing is better.
         """
         if self.instance.is_minimised:
-            return self._cheapest()
-        best: Deployment | None = None
+            return self._cheapest(start)
+        best = start
         bound = most
         try:
-            best = self._search([]).relaxed(self._weights)
+            best = best or self._search([]).relaxed(self._weights)
             if best is None:
                 return Found("infeasible", None, None, None)
             high = most
@@ -99,7 +101,7 @@ class RobustStages:
                 if found.verdict == "unknown":
                     raise Stopped
                 if found.deployment is None:
-                    best = self._fewest(best)
+                    best = best if best is start else self._fewest(best)
                     return Found("optimal", best, self.value(best), self.value(best))
                 best = found.deployment
         except (Stopped, KeyboardInterrupt) as reason:
@@ -125,8 +127,8 @@ class RobustStages:
             return Floor(WorstMeasure(self._weights.weights, prices, self.spread), Fraction(0), strict)
         return Floor(WorstMeasure(self._weights.weights, {}, self.spread), asked, strict)
 
-    def _cheapest(self) -> Found:
-        found = self._search([]).maximise(objective_of(self.instance))
+    def _cheapest(self, start: Deployment | None) -> Found:
+        found = self._search([]).maximise(objective_of(self.instance), start)
         if found.deployment is None:
             return Found(found.verdict, None, None, None)
         bound = None if found.bound is None else -found.bound

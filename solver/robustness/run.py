@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from costmodels.operating_curve import Role
 from solver.backends.base import Controls
 from solver.columns import Candidates
@@ -17,7 +19,7 @@ from solver.engines import EngineSet
 from solver.instance import Instance, Workload
 from solver.optimise import Clock
 from solver.planner import Options, solve
-from solver.points import points_of, within
+from solver.points import PointTable, points_of, within
 from solver.read import read_instance
 from solver.result import Result, deployment_dict, exact_text, instance_hash
 from solver.robustness.best import Found, RobustStages
@@ -205,20 +207,23 @@ def robust(
     clock = Clock(controls or Controls())
     nominal = solve(instance, Options(controls=clock.controls), folder=folder)
     stages = _stages(instance, nominal.engines, spread, clock)
+    plan = nominal.deployment
+    strains = () if plan is None else tuple(strains_of(plan, spread))
+    unmet, late = ({}, {}) if plan is None else (_unmet(plan, spread), _late(plan, spread))
+    holds = not (unmet or late or any(strain.breaks for strain in strains))
     if nominal.status == "infeasible":
         found = Found("infeasible", None, None, None)
     else:
-        found = stages.best(nominal.bound if nominal.status == "optimal" else None)
-    plan, best = nominal.deployment, found.deployment
-    strains = () if plan is None else tuple(strains_of(plan, spread))
+        found = stages.best(nominal.bound if nominal.status == "optimal" else None, plan if holds else None)
+    best = found.deployment
     return Robust(
         instance=instance,
         engines=nominal.engines,
         spread=spread,
         nominal=nominal,
         strains=strains,
-        unmet={} if plan is None else _unmet(plan, spread),
-        late={} if plan is None else _late(plan, spread),
+        unmet=unmet,
+        late=late,
         nominal_worst=None if plan is None else stages.value(plan),
         found=found,
         robust_nominal=None if best is None else best.objective,
@@ -233,11 +238,24 @@ def _stages(instance: Instance, engines: EngineSet, spread: Spread, clock: Clock
     The search over the points that hold their limits when they are wrong.
 
     Where a role may mix engines, a plan of two is hurt less by one wrong engine than a plan of the better one alone, so
-    that no point dominates another across engines: every point stays.
+    no point dominates another across engines. An engine runs at one batch, so of its own points the fastest is enough,
+    unless an end-to-end limit joins it with others.
     """
     dominance = instance.serving.engines_per_role == 1
     table = within(instance, spread.slowed(points_of(instance, engines, thin=dominance)))
+    table = table if dominance else _fastest(table)
     return RobustStages(instance, Candidates(instance, engines, table, dominance), spread, clock)
+
+
+def _fastest(table: PointTable) -> PointTable:
+    """The table with one point for each engine that no end-to-end limit joins with others: that of highest rate."""
+    keep = np.zeros(len(table), dtype=bool)
+    for engine in table.engines:
+        points = np.flatnonzero(table.engine == engine.index)
+        joined = engine.workload.e2el_ms is not None and engine.curve.role != "colocated"
+        if len(points):
+            keep[points if joined else max(points, key=lambda p: int(table.rate[p]))] = True
+    return table.subset(keep, table.dropped)
 
 
 def strains_of(deployment: Deployment, spread: Spread) -> list[Strain]:
