@@ -27,6 +27,7 @@ from solver.read import read_instance
 from solver.result import Result, Run
 from solver.stages import Staged, Stages
 from solver.start import start_of
+from solver.survival.run import refuse_survive, surviving, without_survive
 from solver.verdict import judged
 from solver.verifier import verify_frontier
 
@@ -93,6 +94,9 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     engines = engines_of(instance, model)
     if instance.is_unlimited:
         return limit_of(instance, engines, options, started)
+    if (survive := instance.serving.survive) is not None:
+        bare = solve(without_survive(instance), options, folder=folder)
+        return surviving(instance, engines, survive, bare, options, started)
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
@@ -180,6 +184,7 @@ def trace(
     instance = what if isinstance(what, Instance) else read_instance(Path(what))
     folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
     swept(instance, workloads)
+    refuse_survive(instance, "frontier")
     if instance.is_unlimited and len(instance.workloads) > 1:
         text = (
             'a frontier with "unlimited" GPUs takes one workload: the others vanish in the limit; give numbers of GPUs'

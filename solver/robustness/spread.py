@@ -14,6 +14,7 @@ from costmodels.operating_curve import ROLES, Role
 from solver.engines import Engine
 from solver.instance import Instance
 from solver.points import Integers, PointTable
+from solver.survival.run import refuse_survive
 
 Key = tuple[str, str, Role]
 
@@ -86,6 +87,7 @@ def spread_of(instance: Instance, budget: int, error: Fraction | None, by_role: 
     InputError
         When no error is given and none is known, or the instance has what the robust plan does not cover.
     """
+    refuse_survive(instance, "robust")
     faults = _uncovered(instance, budget)
     errors: dict[Key, Fraction] = {}
     unknown: dict[str, None] = {}

@@ -16,6 +16,7 @@ from solver.instance import Instance, Pool, Workload
 from solver.placement import packed
 from solver.points import PointTable
 from solver.slack import end_to_end_ms
+from solver.survival.run import refuse_survive
 from solver.whatif.ask import Ask
 
 Change = Callable[[Fraction], Instance]
@@ -87,6 +88,7 @@ def axis_of(instance: Instance, ask: Ask) -> Axis:
     InputError
         When a name is unknown or missing, or the axis means nothing for this instance.
     """
+    refuse_survive(instance, "whatif")
     if instance.is_unlimited and ask.key not in ("isl", "osl"):
         text = 'is "unlimited"; whatif needs a number of GPUs (frontier answers limits of TPOT, and isl= and osl= work)'
         raise InputError([Fault("$.pools[0].gpus", text)])
