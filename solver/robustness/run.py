@@ -182,18 +182,15 @@ def robust(
 
     Parameters
     ----------
-    what
-        An instance, or the path of an instance file.
-    error
-        What an engine may take longer than the cost model says, as a share; None for its known error.
-    by_role
-        The same for single roles.
+    what, folder
+        As for :func:`solver.planner.solve`.
+    error, by_role
+        What an engine may take longer than the cost model says, as a share, and for single roles; None for its known
+        error.
     budget
         How many engines in use may be wrong at once.
     controls
         Threads, seed, limits; the time limit is for nominal and robust plan together.
-    folder
-        Where relative paths in the instance start; the folder of the file where one is given, else this folder.
 
     Raises
     ------
