@@ -132,7 +132,6 @@ def _answer(
 ) -> WhatIf:
     left = [piece for piece in pieces if piece.status == "unsettled"]
     what = "value" if ask.values else "stretch"
-    missing = (
-        f"stopped by a limit or an interrupt; {len(left)} {what}{'s' * (len(left) > 1)} not settled" if left else ""
-    )
+    what += "" if len(left) == 1 else "s" if ask.values else "es"
+    missing = f"stopped by a limit or an interrupt; {len(left)} {what} not settled" if left else ""
     return WhatIf(instance, engines, ask, axis, pieces, missing, clock.solves, time.perf_counter() - started, faults)
