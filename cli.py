@@ -170,8 +170,8 @@ def watched(work: Callable[[Options], Any], options: Options) -> Any:
 @spoken
 def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) -> None:
     """The exact frontier: tokens/s/GPU against tokens/s/user."""
-    from solver.arguments import numbers_of, options_of, share_of
-    from solver.files import check_writable, write_whole
+    from solver.arguments import check_target, numbers_of, options_of, share_of
+    from solver.files import write_whole
     from solver.report import frontier_lines
     from solver.result import to_json
     from solver.terminal.progress import shown
@@ -185,11 +185,8 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
         fail("--envelopes: draws into --plot, beside a whole frontier; give --plot, and no --at")
     if run["backend"] != "cp-sat" or run["formulation"] != "points" or run["gap"]:
         fail("frontier: every point is proved, by cp-sat on points; --backend, --formulation and --gap are for solve")
-    for target, endings in ((output, (".json", ".csv")), (plot, (".png", ".svg", ".html"))):
-        if target is not None:
-            check_writable(target)
-            if target.suffix not in endings:
-                fail(f"{target.name}: must end in {' or '.join(endings)}")
+    check_target(output, (".json", ".csv"))
+    check_target(plot, (".png", ".svg", ".html"))
     found = with_progress(path, options, at, step, swept)
     if output:
         write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
@@ -464,14 +461,12 @@ def import_files(format_name: str, files: tuple[Path, ...], output: Path, **give
 @spoken
 def curves(instance: str, role: Any, engine: str | None, plot: Path | None, output: Path | None) -> None:
     """The operating curves that an instance is planned on."""
+    from solver.arguments import check_target
     from solver.curves_report import as_csv, curves_of, document, lines
-    from solver.files import check_writable, write_whole
+    from solver.files import write_whole
 
-    for target, endings in ((output, (".csv",)), (plot, (".png", ".svg"))):
-        if target is not None:
-            check_writable(target)
-            if target.suffix not in endings:
-                fail(f"{target.name}: must end in {' or '.join(endings)}")
+    check_target(output, (".csv",))
+    check_target(plot, (".png", ".svg"))
     found = curves_of(instance_path(instance), role, engine)
     if plot:
         from solver.curves_plot import plot_curves
@@ -480,6 +475,80 @@ def curves(instance: str, role: Any, engine: str | None, plot: Path | None, outp
     if output:
         write_whole(output, as_csv(found))
     tell(lines(found), lambda: document(found))
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@click.option("--vary", required=True, metavar="KEY[.NAME]=A:B", help="gpus, ttft_ms, tpot_ms, e2el_ms, isl, osl, "
+              "price, request_rate, usd_per_hour, watts; A:B whole, A:B:STEP or A,B,C at values.")  # fmt: skip
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds; what is proved is kept.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json|F.csv", help="Write every piece.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the value function.")
+@spoken
+def whatif(instance: str, vary: str, output: Path | None, plot: Path | None, **run: Any) -> None:
+    """Exact values along one axis, and where the optimal deployment changes."""
+    from solver.arguments import check_target
+    from solver.backends.base import Controls
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.terminal.progress import shown
+    from solver.whatif.run import what_if
+    from solver.whatif.text import lines
+
+    check_target(output, (".json", ".csv"))
+    check_target(plot, (".png", ".svg"))
+    chosen = Controls(threads=run["threads"], seed=run["seed"], time_limit_s=run["time_limit"])
+    with shown("pricing", quiet=is_silent(), limit_s=run["time_limit"]) as tick:
+        said = lambda count: tick(text=f"{count} positions settled")  # noqa: E731
+        found = what_if(instance_path(instance), vary, chosen, progress=said)
+    if output:
+        write_whole(output, found.as_csv() if output.suffix == ".csv" else to_json(found.as_dict()))
+    if plot:
+        from solver.whatif.plot import plot_what_if
+
+        plot_what_if(found, plot)
+    tell(lines(found), found.as_dict)
+    for fault in found.faults:
+        click.echo(f"error: {fault}", err=True)
+    statuses = {piece.status for piece in found.pieces}
+    left = (NOT_PROVED if statuses - {"unsettled"} else NOTHING_FOUND) if found.missing else OK
+    sys.exit(CHECK_FAILED if found.faults else INFEASIBLE if statuses == {"infeasible"} else left)
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@click.option("--error", metavar="P%", help="What an engine may take longer; by default the cost model's known error.")
+@click.option("--error-prefill", metavar="P%", help="The same for prefill engines.")
+@click.option("--error-decode", metavar="P%", help="The same for decode engines.")
+@click.option("--error-colocated", metavar="P%", help="The same for co-located engines.")
+@click.option(
+    "--budget", type=click.IntRange(0, 1000), default=1, show_default=True, metavar="G", help="Wrong at once."
+)
+@click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="R.json", help="Write it as JSON.")
+@spoken
+def robust(instance: str, error: str | None, budget: int, time_limit: float | None, output: Path | None,
+           **by_role: str | None) -> None:  # fmt: skip
+    """What of the plan survives an error of the cost model, and the best plan that does."""
+    from solver.arguments import check_target, errors_of
+    from solver.backends.base import Controls
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.robustness.run import robust as make_robust
+    from solver.robustness.text import lines
+    from solver.terminal.progress import shown
+
+    check_target(output, (".json",))
+    every, single = errors_of(error, by_role)
+    chosen = {"error": every, "by_role": single, "budget": budget, "controls": Controls(time_limit_s=time_limit)}
+    with shown("looking for the best worst case", quiet=is_silent(), limit_s=time_limit):
+        found = make_robust(instance_path(instance), **chosen)  # type: ignore[arg-type]
+    if output:
+        write_whole(output, to_json(found.as_dict()))
+    tell(lines(found), found.as_dict)
+    sys.exit(CHECK_FAILED if found.faults else EXIT_OF[found.found.verdict])
 
 
 @main.command(epilog=EPILOG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -192,3 +193,9 @@ def known_error(model: str, gpu: str, backend: str | None, role: Role) -> str:
     """
     found = [nearest(quantity, model, gpu, backend) for quantity in _ASKED[role]]
     return "; ".join(str(one) for one in found if one) or f"nothing is recorded about the error of {role} latencies"
+
+
+def largest_error(model: str, gpu: str, backend: str | None, role: Role) -> Fraction | None:
+    """The largest of the medians that :func:`known_error` quotes, as an exact share; None where nothing is recorded."""
+    found = [nearest(quantity, model, gpu, backend) for quantity in _ASKED[role]]
+    return max((Fraction(f"{one.median_ape:.4f}") for one in found if one), default=None)

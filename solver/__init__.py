@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
+    from solver.robustness.run import Robust, robust
     from solver.verifier import verify, verify_frontier
+    from solver.whatif.pieces import WhatIf
+    from solver.whatif.run import what_if
 
 __version__ = "0.1.0"
 
@@ -48,11 +51,15 @@ _HOME = {
     "load_instance": "solver.load",
     "export_deployment": "solver.manifests.export",
     "explain": "solver.explanation.explain",
+    "Robust": "solver.robustness.run",
+    "WhatIf": "solver.whatif.pieces",
     "read_instance": "solver.read",
+    "robust": "solver.robustness.run",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
     "verify_frontier": "solver.verifier",
+    "what_if": "solver.whatif.run",
 }
 __all__ = [
     "BackendError",
@@ -65,15 +72,19 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "Robust",
+    "WhatIf",
     "build_instance",
     "explain",
     "export_deployment",
     "load_instance",
     "read_instance",
+    "robust",
     "solve",
     "trace",
     "verify",
     "verify_frontier",
+    "what_if",
 ]
 
 

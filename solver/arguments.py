@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from costmodels.errors import Fault, InputError
+from costmodels.operating_curve import ROLES, Role
 
 if TYPE_CHECKING:
     from solver.planner import Options
+
+MOST_LETTERS = 12
+"""Letters of an error that are read."""
 
 
 def options_of(
@@ -84,7 +88,7 @@ def numbers_of(text: str | None) -> list[Fraction]:
         ) from None
 
 
-def share_of(text: str) -> Fraction:
+def share_of(text: str, option: str = "--min-step") -> Fraction:
     """
     A share from ``0.1%`` or ``0.001``.
 
@@ -96,7 +100,53 @@ def share_of(text: str) -> Fraction:
     try:
         share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except (ValueError, ZeroDivisionError):
-        raise InputError([Fault("--min-step", f"got {text}, must be a share such as 0.1%")]) from None
+        raise InputError([Fault(option, f"got {text}, must be a share such as 0.1%")]) from None
     if not 0 <= share <= 1:
-        raise InputError([Fault("--min-step", f"got {text}, must be from 0% to 100%")])
+        raise InputError([Fault(option, f"got {text}, must be from 0% to 100%")])
     return share
+
+
+def errors_of(error: str | None, by_role: Mapping[str, str | None]) -> tuple[Fraction | None, dict[Role, Fraction]]:
+    """
+    The error of every role, and those of single roles (options ``error_prefill`` and so on).
+
+    Raises
+    ------
+    InputError
+        With every share that is none.
+    """
+    faults: list[Fault] = []
+
+    def share(text: str, option: str) -> Fraction:
+        try:
+            if len(text) > MOST_LETTERS:
+                raise InputError([Fault(option, f"got {text[:MOST_LETTERS]}..., must be a share such as 6%")])
+            return share_of(text, option)
+        except InputError as fault:
+            faults.extend(fault.faults)
+            return Fraction(0)
+
+    every = None if error is None else share(error, "--error")
+    given = ((role, by_role.get(f"error_{role}")) for role in ROLES)
+    single = {role: share(text, f"--error-{role}") for role, text in given if text is not None}
+    if faults:
+        raise InputError(faults)
+    return every, single
+
+
+def check_target(target: Path | None, endings: tuple[str, ...]) -> None:
+    """
+    Says early that a file could not be written, or has another ending than those that can be.
+
+    Raises
+    ------
+    InputError
+        When it is so.
+    """
+    from solver.files import check_writable
+
+    if target is None:
+        return
+    check_writable(target)
+    if target.suffix not in endings:
+        raise InputError([Fault(str(target), f"must end in {' or '.join(endings)}")])

@@ -52,6 +52,27 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Block:
+    """
+    A node or an NVLink domain that may be lost as a whole, and what stands in it.
+
+    Parameters
+    ----------
+    pool, index
+        Its pool, and its number there; full ones first, those of one domain one after the other.
+    gpus
+        Its GPUs.
+    replicas
+        (Engine index, batch, replicas that stand wholly in it).
+    """
+
+    pool: str
+    index: int
+    gpus: int
+    replicas: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
 class Deployment:
     """
     An answer to an instance.
@@ -62,10 +83,13 @@ class Deployment:
         The instance.
     assignments
         What runs, in canonical order.
+    blocks
+        Where replicas stand, where the demand has to survive a loss.
     """
 
     instance: Instance
     assignments: tuple[Assignment, ...]
+    blocks: tuple[Block, ...] = ()
 
     @classmethod
     def of(cls, instance: Instance, chosen: Iterable[tuple[Engine, int, int]]) -> Deployment:

@@ -171,6 +171,27 @@ def _fits(allowed: frozenset[int | str] | tuple[int | None, int | None], value: 
 
 
 @dataclass(frozen=True)
+class Survive:
+    """
+    A loss after which every demand is still met.
+
+    Parameters
+    ----------
+    kind
+        ``nodes`` or ``domains``: what is lost as a whole.
+    lost
+        How many of them, anywhere in the fleet.
+    """
+
+    kind: Literal["nodes", "domains"]
+    lost: int
+
+    def block_gpus(self, pool: Pool) -> int:
+        """GPUs of what is lost as a whole in a pool."""
+        return pool.nvlink_domain_gpus if self.kind == "domains" else pool.gpus_per_node or pool.nvlink_domain_gpus
+
+
+@dataclass(frozen=True)
 class Serving:
     """
     How workloads may be served.
@@ -193,6 +214,8 @@ class Serving:
         Per role, patterns of points. No ``allow`` patterns: all are allowed.
     min_replicas, max_replicas
         (workload, role) to a bound on replicas over all pools.
+    survive
+        A loss after which every demand is still met, or None.
     """
 
     modes: tuple[Mode, ...] = MODES
@@ -205,6 +228,7 @@ class Serving:
     deny: dict[Role, tuple[Pattern, ...]] = field(default_factory=dict)
     min_replicas: dict[tuple[str, Role], int] = field(default_factory=dict)
     max_replicas: dict[tuple[str, Role], int] = field(default_factory=dict)
+    survive: Survive | None = field(default=None, repr=False)  # hashes of instances without it stay as they were
 
     def allows(self, curve: OperatingCurve, batch: int) -> bool:
         """Whether the rules let an engine run at a batch."""

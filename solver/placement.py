@@ -48,7 +48,28 @@ def placements(deployment: Deployment) -> list[Placement]:
     return [_place(deployment, pool) for pool in deployment.instance.pools if deployment.gpus_in(pool)]
 
 
+def _standing(deployment: Deployment, pool: Pool) -> Placement:
+    """The packing of a pool whose replicas stand in given blocks, by NVLink domain."""
+    partitions = {a.engine.index: a.engine.curve.partition for a in deployment.assignments}
+    domains: dict[int, Counter[int]] = {}
+    survive = deployment.instance.serving.survive
+    assert survive is not None
+    size = survive.block_gpus(pool)
+    for block in deployment.blocks:
+        if block.pool == pool.name:
+            here = domains.setdefault(block.index * size // pool.nvlink_domain_gpus, Counter())
+            for engine, _, count in block.replicas:
+                here[partitions[engine].stage_group] += partitions[engine].pp * count
+    counted: Counter[Domain] = Counter()
+    for number, groups in domains.items():
+        gpus = pool.nvlink_domain_gpus if number < pool.full_domains else pool.partial_domain_gpus
+        counted[gpus, tuple(sorted(groups.items(), reverse=True))] += 1
+    return Placement(pool.name, tuple(sorted(counted.items(), reverse=True)))
+
+
 def _place(deployment: Deployment, pool: Pool) -> Placement:
+    if deployment.blocks:
+        return _standing(deployment, pool)
     groups: Counter[int] = Counter()
     whole = 0
     for a in deployment.assignments:
@@ -70,6 +91,28 @@ def _place(deployment: Deployment, pool: Pool) -> Placement:
         (gpus, tuple(sorted(c.items(), reverse=True))) for gpus, c in zip(capacities, chosen, strict=True) if c
     )
     return Placement(pool.name, tuple(sorted(counted.items(), reverse=True)))
+
+
+def packed(groups: Counter[int], pool: Pool) -> list[Counter[int]] | None:
+    """
+    What stands in each domain of a pool that groups larger than a domain leave; None where the groups do not fit.
+
+    Parameters
+    ----------
+    groups
+        Size to count of the stage groups.
+    pool
+        The pool.
+    """
+    domain = pool.nvlink_domain_gpus
+    whole = sum(-(-size // domain) * count for size, count in groups.items() if size > domain)
+    small = Counter({size: count for size, count in groups.items() if size <= domain})
+    if whole > pool.full_domains:
+        return None
+    capacities = [domain] * (pool.full_domains - whole)
+    capacities += [pool.partial_domain_gpus] if pool.partial_domain_gpus else []
+    chosen = _first_fit(small, capacities)
+    return chosen if chosen is not None or is_chain(small) else _search(small, capacities)
 
 
 def _first_fit(groups: Counter[int], capacities: list[int]) -> list[Counter[int]] | None:

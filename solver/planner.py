@@ -27,6 +27,7 @@ from solver.points import points_of
 from solver.result import Result, Run
 from solver.stages import Staged, Stages
 from solver.start import start_of
+from solver.survival.run import refuse_survive, surviving, without_survive
 from solver.verdict import judged
 from solver.verifier import verify_frontier
 
@@ -100,6 +101,9 @@ def solve(
     engines = engines_of(instance, model)
     if instance.is_unlimited:
         return limit_of(instance, engines, options, started)
+    if (survive := instance.serving.survive) is not None:
+        bare = solve(without_survive(instance), options, folder=folder)
+        return surviving(instance, engines, survive, bare, options, started)
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
@@ -190,6 +194,7 @@ def trace(
     options = options or Options()
     instance, folder = load_instance(what, folder)
     swept(instance, workloads)
+    refuse_survive(instance, "frontier")
     if instance.is_unlimited and len(instance.workloads) > 1:
         text = (
             'a frontier with "unlimited" GPUs takes one workload: the others vanish in the limit; give numbers of GPUs'

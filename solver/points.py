@@ -118,9 +118,24 @@ def points_of(instance: Instance, engines: EngineSet, thin: bool = False) -> Poi
     """
     chosen = thinned(instance, engines.engines) if thin else None
     table = with_handover(instance, _evaluate(engines.engines, chosen))
-    dropped: Counter[str] = Counter()
-    if chosen is not None:
-        dropped["slower and no faster in rate than another"] = count_points(engines.engines) - len(table)
+    thinned_out = 0 if chosen is None else count_points(engines.engines) - len(table)
+    return within(instance, table, {} if chosen is None else {"slower and no faster in rate than another": thinned_out})
+
+
+def within(instance: Instance, table: PointTable, before: Mapping[str, int] | None = None) -> PointTable:
+    """
+    The points of a table that an instance lets a deployment use, as :func:`points_of` says.
+
+    Parameters
+    ----------
+    instance
+        The instance; workloads and pools of the table's engines are its own.
+    table
+        The points.
+    before
+        What was dropped before, by reason.
+    """
+    dropped: Counter[str] = Counter(before or {})
     keep = np.ones(len(table), dtype=bool)
     for reason, bad in (
         ("mode not allowed", _wrong_mode(instance, table)),

@@ -12,6 +12,7 @@ from costmodels.errors import Fault, InputError
 from costmodels.operating_curve import ROLES, Role
 from solver.instance import Budget, CostModelSpec, Instance, Pattern, Pool, Serving, Workload
 from solver.kv_links import kv_link_faults, kv_links_of
+from solver.read_survive import survive_faults, survive_of
 from solver.read_workload import (
     collected,
     cost_model_faults,
@@ -186,6 +187,7 @@ def _serving(item: dict[str, Json], workloads: list[str]) -> Serving:
         deny={role: _patterns(patterns) for role, patterns in item.get("deny", {}).items()},
         min_replicas=_bounds(item.get("min_replicas", {}), workloads),
         max_replicas=_bounds(item.get("max_replicas", {}), workloads),
+        survive=survive_of(item.get("survive")),
     )
 
 
@@ -239,6 +241,7 @@ def _contradictions(document: dict[str, Json]) -> list[Fault]:
         *length_faults(document),
         *cost_model_faults(document),
         *kv_link_faults(document),
+        *survive_faults(document),
     ]
 
 

@@ -28,7 +28,7 @@ def report(result: Result) -> str:
     if result.deployment is not None:
         for workload in result.instance.workloads:
             lines += ["", *_workload(result.deployment, workload)]
-        lines += ["", *_totals(result.deployment), "", *_slack(result.deployment)]
+        lines += ["", *_totals(result.deployment), *survive_lines(result), "", *_slack(result.deployment)]
     elif result.status == "infeasible":
         lines += ["", *_infeasible(result)]
     lines += ["", *_proof(result), *cost_model_lines(result.engines)]
@@ -166,6 +166,30 @@ def _slack(deployment: Deployment) -> Iterator[str]:
         mark = "  <- binds" if slack.left == 0 else ""
         room = f"{number(slack.left):>12} of {number(slack.limit)} {slack.unit}"
         yield f"  {slack.family:<19}{slack.where:<30}{room}{mark}"
+
+
+def survive_lines(result: Result) -> Iterator[str]:
+    """What it costs to keep the demand after a loss, and where the replicas stand."""
+    survive = result.instance.serving.survive
+    if survive is None or result.deployment is None:
+        return
+    unit, plain, value = UNITS[result.instance.objective], result.unprotected, result.objective
+    lost = f"{survive.lost} {survive.kind if survive.lost > 1 else survive.kind.removesuffix('s')}"
+    cost = ""
+    if plain and value is not None:
+        more = abs(value - plain)
+        share = number(more / plain * 100, 4)
+        cost = f"; without it {number(plain)} {unit}, so it costs {number(more)} ({share} %)"
+    yield f"survives any loss of {lost}{cost}"
+    standing: dict[str, list[int]] = {}
+    for block in result.deployment.blocks:
+        parts = []
+        for engine, batch, count in block.replicas:
+            a = next(a for a in result.deployment.assignments if (a.engine.index, a.batch) == (engine, batch))
+            parts.append(f"{count} x {a.engine.workload.name} {a.role} {a.engine.curve.partition.label}")
+        standing.setdefault(f"{block.pool}: {', '.join(parts)}", []).append(block.index)
+    for what, blocks in standing.items():
+        yield f"  {len(blocks)} {survive.kind} of {what}"
 
 
 def _infeasible(result: Result) -> Iterator[str]:

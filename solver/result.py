@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from costmodels.operating_curve import ROLES, Role
-from solver.deployment import Assignment, Deployment
+from solver.deployment import Assignment, Block, Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Pattern, Workload
 from solver.kv_flows import KvFlows, kv_flows
@@ -96,6 +96,8 @@ class Result:
         How it was computed.
     reasons
         Why an instance is infeasible, one finding each.
+    unprotected
+        The objective of the best plan that need not survive a loss, where one is asked for.
     """
 
     instance: Instance
@@ -109,6 +111,7 @@ class Result:
     proved: tuple[str, ...]
     run: Run
     reasons: tuple[Mapping[str, object], ...] = field(default=())
+    unprotected: Fraction | None = None
 
     @property
     def gap(self) -> float | None:
@@ -149,6 +152,7 @@ class Result:
             "totals": None if self.deployment is None else totals_dict(self.deployment),
             "slack": [] if self.deployment is None else [slack.as_dict() for slack in slacks(self.deployment)],
             "infeasibility": [dict(reason) for reason in self.reasons],
+            **({} if self.unprotected is None else {"objective_without_survive": exact_text(self.unprotected)}),
         }
 
 
@@ -163,7 +167,8 @@ def instance_hash(instance: Instance, engines: EngineSet) -> str:
         {role: tuple(map(_ordered, some)) for role, some in p.items()} for p in (serving.allow, serving.deny)
     )
     ordered = replace(instance, serving=replace(serving, allow=allow, deny=deny))
-    return hashlib.sha256(f"{ordered!r}\n{engines.digest()}".encode()).hexdigest()[:16]
+    survive = "" if serving.survive is None else f"{serving.survive!r}\n"
+    return hashlib.sha256(f"{ordered!r}\n{survive}{engines.digest()}".encode()).hexdigest()[:16]
 
 
 class _Ordered(frozenset[int | str]):
@@ -202,7 +207,19 @@ def deployment_dict(deployment: Deployment) -> dict[str, Any]:
     document: dict[str, Any] = {"workloads": [_workload_dict(deployment, w) for w in deployment.instance.workloads]}
     if not deployment.instance.is_unlimited:
         document["placement"] = {p.pool: p.as_list() for p in placements(deployment)}
+    if deployment.blocks:
+        document["blocks"] = [_block_dict(deployment, block) for block in deployment.blocks]
     return document
+
+
+def _block_dict(deployment: Deployment, block: Block) -> dict[str, Any]:
+    """A node or domain that may be lost, and the replicas that stand in it."""
+    standing = []
+    for index, batch, count in block.replicas:
+        a = next(a for a in deployment.assignments if (a.engine.index, a.batch) == (index, batch))
+        entry = deployment.of_role(a.engine.workload, a.role).index(a)
+        standing.append({"workload": a.engine.workload.name, "role": a.role, "entry": entry, "replicas": count})
+    return {"pool": block.pool, "block": block.index, "gpus": block.gpus, "replicas": standing}
 
 
 def _workload_dict(deployment: Deployment, workload: Workload) -> dict[str, Any]:

@@ -81,11 +81,36 @@ class Domains:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Replicas of an entry (its number in the list of its role) that stand in a block."""
+
+    workload: str
+    role: str
+    entry: int
+    replicas: int
+
+
+@dataclass(frozen=True)
+class BlockLine:
+    """A node or domain that may be lost, as the document says it."""
+
+    where: str
+    pool: str
+    block: int
+    gpus: int
+    replicas: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The deployment of a document: services, and per pool the placement, or None where there is none."""
+    """
+    The deployment of a document: services, per pool the placement, or None where there is none, and the blocks in
+    which replicas stand.
+    """
 
     services: tuple[Service, ...]
     placement: Mapping[str, tuple[Domains, ...]] | None
+    blocks: tuple[BlockLine, ...] = ()
 
 
 class Fields:
@@ -202,7 +227,19 @@ def _brief(value: object) -> str:
 def read_answer(node: Fields, is_real: bool) -> Answer:
     """Reads ``deployment``; ``is_real`` where pools are unlimited and replicas real."""
     services = tuple(_service(item, is_real) for item in node.children("workloads"))
-    return Answer(services, None if node.is_null("placement") else _placement(node.child("placement")))
+    placement = None if node.is_null("placement") else _placement(node.child("placement"))
+    blocks = () if node.is_null("blocks") else tuple(_block(item) for item in node.children("blocks"))
+    return Answer(services, placement, blocks)
+
+
+def _block(node: Fields) -> BlockLine:
+    standing = tuple(
+        Standing(
+            item.text("workload"), item.one_of("role", ROLES), item.integer("entry", 0), item.integer("replicas", 1)
+        )
+        for item in node.children("replicas")
+    )
+    return BlockLine(node.where, node.text("pool"), node.integer("block", 0), node.integer("gpus", 1), standing)
 
 
 def _service(node: Fields, is_real: bool) -> Service:

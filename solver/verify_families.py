@@ -13,6 +13,7 @@ from solver.verify_flows import check_c6_handover
 from solver.verify_numbers import show
 from solver.verify_packing import packs, placement_faults
 from solver.verify_plan import Plan, Served, Used, usd_per_hour, watts
+from solver.verify_survive import check_c9_survive
 
 PARTS: dict[str, tuple[Mode, ...]] = {
     "colocated": ("colocated",),
@@ -256,5 +257,6 @@ WITH_INVENTORY: tuple[tuple[str, Callable[[Plan], Iterator[str]]], ...] = (
     ("C4 NVLink packing", check_c4_packing),
     ("C7 replicas", check_c7_replicas),
     ("C7 budget", check_c7_budget),
+    ("C9 survive", check_c9_survive),
 )
 """Families that only pools of a given size have."""

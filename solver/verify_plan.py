@@ -9,7 +9,7 @@ from fractions import Fraction
 from costmodels.operating_curve import OperatingPoint, Role
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Pool, Workload
-from solver.verify_document import Answer, Domains, Entry, Service
+from solver.verify_document import Answer, BlockLine, Domains, Entry, Service
 from solver.verify_handover import Sender, exposed_ms, gpu_limit, joined
 
 
@@ -58,6 +58,7 @@ class Plan:
     instance: Instance
     served: tuple[Served, ...]
     placement: Mapping[str, tuple[Domains, ...]] | None
+    blocks: tuple[BlockLine, ...] = ()
 
     def of_pool(self, pool: Pool) -> list[Used]:
         """What is used on a pool."""
@@ -160,7 +161,7 @@ def looked_up(instance: Instance, engines: EngineSet, answer: Answer, faults: li
             service = services[workload.name]
             found = (_used(instance, offered, workload, entry, faults) for entry in service.entries)
             served.append(Served(workload, service, tuple(used for used in found if used)))
-    return Plan(instance, tuple(served), answer.placement)
+    return Plan(instance, tuple(served), answer.placement, answer.blocks)
 
 
 def _name(engine: Engine) -> tuple[object, ...]:

@@ -643,6 +643,28 @@ def handover() -> Iterator[Mutation]:
     yield _of("kv_gbps for an unknown model", "curves", "$.workloads[0].model: ", unknown)
 
 
+def survival() -> Iterator[Mutation]:
+    """A loss to survive: what it may be, and what it is not covered with."""
+    at = "$.serving.survive"
+    for kind in ("nodes", "domains"):
+        for value in (0, -1, 101, 1.5, "1", None, True):
+            document = changed(good(), at, {kind: value})
+            yield _of(f"survive {kind} {value}", "schema", f"{at}.{kind}: ", document)
+    yield _of("survive gpus", "schema", f"{at}.gpus: ", changed(good(), at, {"gpus": 1}))
+    yield _of("survive as a number", "schema", f"{at}: ", changed(good(), at, 1))
+    level, plain = "contradiction", changed(good(), "$.serving.rate_match", "min")
+    yield _of("survive nothing", level, f"{at}: ", changed(plain, at, {}))
+    yield _of("survive both", level, f"{at}: ", changed(plain, at, {"nodes": 1, "domains": 1}))
+    yield _of("survive and decode_covers", level, f"{at}: ", changed(good(), at, {"nodes": 1}))
+    ready = changed(plain, at, {"nodes": 1})
+    where = "$.pools[0].gpus_per_node"
+    yield _of("survive without nodes", level, f"{where}: ", without(ready, where))
+    yield _of("survive with odd nodes", level, f"{where}: ", changed(ready, where, 3))
+    yield _of("survive and a ratio", level, f"{at}: ", changed(ready, "$.objective", "throughput_per_gpu"))
+    yield _of("survive and a hand-over", level, f"{at}: ", changed(ready, "$.pools[0].kv_gbps", 25))
+    yield _of("survive no demand", level, f"{at}: ", without(ready, "$.workloads[0].requests_per_s"))
+
+
 def texts() -> Iterator[Mutation]:
     """Files that are no JSON, or in no encoding that we read."""
     plain = encoded(good())
@@ -696,7 +718,7 @@ def odd_names() -> Iterator[Mutation]:
 def instance_mutations() -> list[Mutation]:
     """All mutations of the instance file."""
     makers = (wrong_types, missing_keys, unknown_keys, wrong_choices, wrong_numbers, no_numbers, wrong_lists)
-    more = (contradictions, handover, lengths, engine_options, devices, texts, odd_names)
+    more = (contradictions, handover, survival, lengths, engine_options, devices, texts, odd_names)
     return [mutation for maker in (*makers, *more) for mutation in maker()]
 
 

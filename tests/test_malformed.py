@@ -100,7 +100,7 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 def test_every_key_of_the_schema_is_in_the_corpus() -> None:
     """A key that is added to the schema has to be added to the corpus."""
     spelled = "\n".join(path for path in corpus.KINDS) + "\n" + corpus.encoded(corpus.good()).decode()
-    more = [*corpus.lengths(), *corpus.engine_options(), *corpus.devices(), *corpus.handover()]
+    more = [*corpus.lengths(), *corpus.engine_options(), *corpus.devices(), *corpus.handover(), *corpus.survival()]
     spelled += "\n".join((mutation.instance or b"").decode() for mutation in more)
     keys: set[str] = set()
 

@@ -20,8 +20,8 @@ from solver.explanation.probe import Outcome, Probe
 from solver.explanation.requirement import Change
 from solver.explanation.requirements import requirements_of, unbounded, without
 from solver.instance import Instance
+from solver.load import load_instance
 from solver.optimise import Clock, Stopped
-from solver.read import read_instance
 from solver.result import Status
 from solver.slack import slacks
 
@@ -58,8 +58,7 @@ def explain(
         When instance or tables have faults.
     """
     started = time.perf_counter()
-    instance = what if isinstance(what, Instance) else read_instance(Path(what))
-    folder = folder or (Path() if isinstance(what, Instance) else Path(what).parent)
+    instance, folder = load_instance(what, folder)
     clock = Clock(controls or Controls())
     probe = Probe(instance, cost_model_of(instance, folder), clock, progress or (lambda _: None))
     engines = probe.engines(instance)
