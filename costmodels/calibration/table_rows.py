@@ -103,7 +103,8 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     if reason is not None:
         yield reason
         return
-    gpu = replace(gpu, link_gbps=LINKS_GBPS.get(gpu.name, gpu.link_gbps))
+    if gpu.name in LINKS_GBPS:
+        gpu = replace(gpu, link_gbps=LINKS_GBPS[gpu.name])
     engine = Engine(
         shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators",
         dispatches=dispatches(named["backend"], gpu.name, shape, used, cut, role),

@@ -38,7 +38,7 @@ ROUND = Constants(
     expert_memory=0.5, nvlink=0.5, link=0.5, dispatch=0.4, dispatch_link=0.5, launch_ms=0.002, collective_ms=0.01,
     crossing_ms=0.05, quantise_ms=0.001, attention_ms=0.003,
 )  # fmt: skip
-KERNEL = ExchangeKernel(0.03, 0.02, 0.5)
+EXCHANGE = ExchangeKernel(0.03, 0.02, 0.5)
 DOMAINS = (1, 2, 4, 8, 16, 32, 36, 64, 72)
 
 
@@ -326,7 +326,7 @@ def test_shared_experts_run_beside_routed_ones_in_decode_steps() -> None:
 def collectives(domain: int, group: int, size: float) -> list[Operator]:
     return [
         gather(domain, group, size), all_reduce(domain, group, size),
-        dispatch(domain, group, 8, size / 7168, 7168.0, KERNEL), send(group > domain, size),
+        dispatch(domain, group, 8, size / 7168, 7168.0, EXCHANGE), send(group > domain, size),
     ]  # fmt: skip
 
 
