@@ -252,9 +252,9 @@ MOE = (*sorted(TABLES.glob("*gpt-oss*")), *(table(f"{name}__deepseek-ai--DeepSee
 )))  # fmt: skip
 
 
-@pytest.mark.parametrize("tables, limit", [(DENSE, 0.04), (MOE, 0.10)], ids=["dense", "moe"])
+@pytest.mark.parametrize("tables, limit", [(DENSE, 0.04), (MOE, 0.08)], ids=["dense", "moe"])
 def test_carried_tables_are_reproduced(tables: tuple[Path, ...], limit: float) -> None:
-    """Pooled median errors; of all carried tables: dense 2.6 and 2.7 %, MoE 7.9 and 9.5 % (decode, prefill)."""
+    """Pooled median errors; of all carried tables: dense 2.8 and 2.6 %, MoE 6.8 and 4.3 % (decode, prefill)."""
     assert len(tables) >= 6
     pooled: dict[str, list[Array]] = defaultdict(list)
     for path in tables:
