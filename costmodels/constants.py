@@ -51,10 +51,16 @@ class Constants:
         Speed of grouped products over experts against the measured kernels (:mod:`costmodels.kernels`).
     nvlink, link
         Fraction of the bandwidth that collectives reach, inside an NVLink domain and across.
-    dispatch, dispatch_link
-        The same for tokens sent to their experts and back.
+    dispatch
+        Speed of tokens sent to their experts and back against the measured kernels (:mod:`costmodels.kernels`).
+    dispatch_link
+        Fraction of the bandwidth across domains that they reach.
     spread
         How far the GPUs of a domain share what a collective brings across: ``gpus ** spread`` links at once.
+    ring
+        Which part of a collective across domains goes around a ring of all GPUs, instead of once into each domain.
+    reduce
+        Speed of an all-reduce against a reduce-scatter and an all-gather: switches may add, or kernels be better.
     launch_ms
         Start of one operator.
     collective_ms, crossing_ms
@@ -87,6 +93,8 @@ class Constants:
     dispatch: float = 1.0
     dispatch_link: float = 1.0
     spread: float = 1.0
+    ring: float = 0.0
+    reduce: float = 1.0
     launch_ms: float = 0.0
     collective_ms: float = 0.0
     crossing_ms: float = 0.0

@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from costmodels.constants import Basis, Constants, Path_, constants
+from costmodels.constants import ARCHITECTURES, Basis, Constants, Path_, constants
 from costmodels.formats import Formats
 from costmodels.gpus import Gpu
-from costmodels.kernels import ExpertKernel, LatentKernel, expert_kernels, latent_kernels, nearest
+from costmodels.kernels import (
+    DECODES,
+    PROMPTS,
+    SENT,
+    ExchangeKernel,
+    ExpertKernel,
+    LatentKernel,
+    exchange_kernels,
+    expert_kernels,
+    latent_kernels,
+    nearest,
+)
 from costmodels.models import Model
+from costmodels.operators import HIDDEN_BYTES
 from costmodels.partition import Partition
 
 UNEVEN: dict[Basis, float] = {"operators": 1.0, "served": 0.1, "ideal": 0.0}
@@ -39,8 +51,12 @@ class Engine:
         Load of the fullest expert-parallel rank over the mean, None: as fitted.
     dispatches
         Whether tokens go to whole experts and back; None: with attention DP and whole experts.
+    exchanged
+        GPUs among which dispatched tokens are exchanged; None: all that hold experts. For tables that take the
+        exchange of one node for any number of nodes.
     other_kernels
-        How experts and latent attention run, in place of the carried kernels: for fits that leave something out.
+        How experts, latent attention, and exchanges of prompts and of decodes run, in place of the carried kernels:
+        for fits that leave something out.
     """
 
     model: Model
@@ -52,7 +68,8 @@ class Engine:
     basis: Basis = "served"
     imbalance: float | None = None
     dispatches: bool | None = None
-    other_kernels: tuple[ExpertKernel, LatentKernel] | None = None
+    exchanged: int | None = None
+    other_kernels: tuple[ExpertKernel, LatentKernel, ExchangeKernel, ExchangeKernel] | None = None
 
     @property
     def is_dispatched(self) -> bool:
@@ -68,6 +85,23 @@ class Engine:
             return "dense"
         return "dispatched" if self.is_dispatched else "shared"
 
+    @property
+    def sent_width(self) -> float:
+        """
+        Width of tokens on their way to experts, against bfloat16.
+
+        Dispatched tokens are sent in the width of the arithmetic of experts; by TensorRT-LLM in NVFP4 or bfloat16.
+        Tokens for a whole group are gathered in bfloat16, but by TensorRT-LLM on Blackwell as experts of FP8 and NVFP4
+        take them (so aiconfigurator-core 0.12, operator by operator).
+        """
+        moe, is_trtllm = self.formats.moe, self.serving == "trtllm"
+        if self.is_dispatched:
+            wide = moe.math == "bf16" or (is_trtllm and moe.math == "fp8")
+        else:
+            architecture = ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
+            wide = not (is_trtllm and architecture == "blackwell" and moe.kernel in ("fp8", "fp8_block", "nvfp4"))
+        return 1.0 if wide else moe.bytes / HIDDEN_BYTES
+
     @cached_property
     def constants(self) -> Constants:
         """The constants that apply."""
@@ -80,7 +114,12 @@ class Engine:
             return None
         if self.other_kernels is not None:
             return self.other_kernels[0]
-        return nearest(expert_kernels(), self.formats.moe.kernel, self.gpu, self.serving)
+        return nearest(expert_kernels(), self.expert_form, self.gpu, self.serving)
+
+    @property
+    def expert_form(self) -> str:
+        """Name under which the kernel of experts was measured."""
+        return self.formats.moe.kernel + (SENT if self.is_dispatched else "")
 
     @cached_property
     def latent_kernel(self) -> LatentKernel | None:
@@ -90,6 +129,16 @@ class Engine:
         if self.other_kernels is not None:
             return self.other_kernels[1]
         return nearest(latent_kernels(), self.formats.kv.kernel, self.gpu, self.serving)
+
+    @cached_property
+    def exchange_kernels(self) -> tuple[ExchangeKernel, ExchangeKernel] | None:
+        """How tokens are sent to experts, of steps with prompts and of others; None: the plain roofline."""
+        if self.basis == "ideal":
+            return None
+        if self.other_kernels is not None:
+            return self.other_kernels[2:]
+        sets = exchange_kernels()
+        return nearest(sets, PROMPTS, self.gpu, self.serving), nearest(sets, DECODES, self.gpu, self.serving)
 
     @cached_property
     def hot(self) -> float:

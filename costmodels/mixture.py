@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from costmodels.engine import Engine
 from costmodels.formats import FORMATS
+from costmodels.kernels import ExchangeKernel, names
 from costmodels.operators import (
     HIDDEN_BYTES,
     Number,
@@ -48,7 +49,7 @@ class ExpertWork:
 def expert_work(engine: Engine, tokens: Number, prompt_tokens: Number) -> ExpertWork:
     """The operators of the experts of one layer, for all tokens of an attention rank, of which so many are prompts."""
     beside = np.asarray(prompt_tokens) == 0
-    return ExpertWork(routed_ffn(engine, tokens), shared_ffn(engine, tokens), beside & engine.overlaps)
+    return ExpertWork(routed_ffn(engine, tokens, beside), shared_ffn(engine, tokens), beside & engine.overlaps)
 
 
 def experts_ms(engine: Engine, work: ExpertWork) -> Number:
@@ -60,15 +61,15 @@ def experts_ms(engine: Engine, work: ExpertWork) -> Number:
     return np.where(work.beside, np.maximum(routed, shared), routed + shared)
 
 
-def routed_ffn(engine: Engine, tokens: Number) -> Work:
-    """Router, dispatch, routed experts, combine of one layer; tokens per attention rank."""
+def routed_ffn(engine: Engine, tokens: Number, decodes: npt.NDArray[np.bool_]) -> Work:
+    """Router, dispatch, routed experts, combine of one layer; tokens per attention rank, and where all are decodes."""
     model, cut = engine.model, engine.partition
     rows = tokens * cut.attention_dp * (model.experts_per_token / cut.moe_ep)
     held, width = model.experts / cut.moe_ep, model.d_expert / cut.moe_tp
     found = [
         matmul(FORMATS["bfloat16"], tokens, model.d_model, model.experts),
         experts(engine.formats.moe, rows, held, engine.hot, model.d_model, width, engine.kernel),
-        *exchanges(engine, tokens),
+        *exchanges(engine, tokens, decodes),
     ]
     return [(1, one) for one in found]
 
@@ -82,26 +83,36 @@ def shared_ffn(engine: Engine, tokens: Number) -> Work:
     return [(1, one) for one in gated(engine, tokens, width)]
 
 
-def exchanges(engine: Engine, tokens: Number) -> list[Operator]:
+def exchanges(engine: Engine, tokens: Number, decodes: npt.NDArray[np.bool_]) -> list[Operator]:
     """
     What the GPUs of a stage exchange around the experts of one layer.
 
-    Dispatched: tokens go to the GPUs of their experts in the width of the expert's arithmetic and come back in
-    bfloat16, each TP rank with its share. Shared: an all-reduce without attention DP; with it an all-gather of all
-    tokens and a reduce-scatter, in bfloat16.
+    Dispatched: tokens go to the GPUs of their experts and come back in bfloat16, each TP rank with its share; the
+    all-reduce of the attention before is the reduce-scatter ahead of them and the all-gather behind them. Shared: an
+    all-reduce without attention DP; with it an all-gather of all tokens and a reduce-scatter in bfloat16.
     """
     model, cut, domain = engine.model, engine.partition, engine.domain_gpus
     whole = tokens * model.d_model * HIDDEN_BYTES
     if engine.is_dispatched:
-        moe = engine.formats.moe
-        narrow = 1.0 if moe.math == "bf16" else moe.bytes / HIDDEN_BYTES
-        there = dispatch(domain, cut.moe_ep, model.experts_per_token, whole / cut.tp * narrow)
-        back = dispatch(domain, cut.moe_ep, model.experts_per_token, whole / cut.tp)
-        return [there, back, gather(domain, cut.tp, whole)]
+        among, own, kernel = engine.exchanged or cut.moe_ep, tokens / cut.tp, _exchange_kernel(engine, decodes)
+        widths = (model.d_model * HIDDEN_BYTES * engine.sent_width, model.d_model * HIDDEN_BYTES)
+        return [dispatch(domain, among, model.experts_per_token, own, width, kernel) for width in widths]
     if cut.attention_dp == 1:
         return [all_reduce(domain, cut.tp, whole)]
-    both = gather(domain, cut.stage_group, whole * cut.attention_dp)
-    return [both, both]
+    back = gather(domain, cut.stage_group, whole * cut.attention_dp)
+    return [gather(domain, cut.stage_group, whole * cut.attention_dp * engine.sent_width), back]
+
+
+def _exchange_kernel(engine: Engine, decodes: npt.NDArray[np.bool_]) -> ExchangeKernel | None:
+    """The kernel of each step."""
+    if engine.exchange_kernels is None:
+        return None
+    many, few = engine.exchange_kernels
+    if decodes.ndim == 0 or decodes.all() or not decodes.any():
+        return few if decodes.all() else many
+    return ExchangeKernel(
+        *(np.where(decodes, getattr(few, name), getattr(many, name)) for name in names(ExchangeKernel))
+    )
 
 
 def gated(engine: Engine, tokens: Number, width: float) -> list[Operator]:

@@ -18,13 +18,13 @@ import numpy.typing as npt
 from costmodels.constants import Constants
 from costmodels.formats import Format
 from costmodels.gpus import Gpu, MathKind
-from costmodels.kernels import ExpertKernel, LatentKernel
+from costmodels.kernels import ExchangeKernel, ExpertKernel, LatentKernel
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
 Kind = Literal[
     "matmul", "experts", "prefill_attention", "decode_attention", "latent_prefill", "latent_decode", "stream",
-    "collective", "dispatch",
+    "collective", "all_reduce", "dispatch",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -78,10 +78,14 @@ class Operator:
         Kernels started.
     over_nvlink, over_link
         Bytes that one GPU receives inside its NVLink domain, and over the slower link beyond it.
+    around
+        Bytes of its own domain that a ring sends over that link and back, besides.
     sharing
         GPUs of a domain that could share the bytes over the link and pass them on over NVLink.
     starts, crossings
         Collectives begun, and those among them that leave the domain.
+    handled_ms
+        Of dispatches that were measured: the start, and the handling of tokens.
     measured
         Of kinds whose kernels were measured: how they run; None: the plain roofline.
     """
@@ -93,9 +97,11 @@ class Operator:
     launches: float = 0.0
     over_nvlink: Number = 0.0
     over_link: Number = 0.0
+    around: Number = 0.0
     sharing: float = 1.0
     starts: float = 0.0
     crossings: float = 0.0
+    handled_ms: Number = 0.0
     measured: Measured | None = None
 
 
@@ -121,11 +127,14 @@ def price(gpu: Gpu, constants: Constants, work: Work) -> Number:
 def operator_ms(gpu: Gpu, constants: Constants, operator: Operator) -> Number:
     """Time of one operator: the longer of arithmetic and memory traffic, or its transfers; and its start."""
     match operator.kind:
-        case "collective":
+        case "collective" | "all_reduce":
             shared = operator.sharing**constants.spread
-            return _exchange_ms(gpu, constants, operator, constants.nvlink, constants.link * shared)
+            speed = constants.reduce if operator.kind == "all_reduce" else 1.0
+            return _exchange_ms(gpu, constants, operator, constants.nvlink * speed, constants.link * shared * speed)
         case "dispatch":
-            return _exchange_ms(gpu, constants, operator, constants.dispatch, constants.dispatch_link)
+            inside = operator.over_nvlink / (gpu.nvlink_gbps * BYTES_PER_MS) + operator.handled_ms
+            across = operator.over_link / (gpu.link_gbps * BYTES_PER_MS * constants.dispatch_link)
+            return inside / constants.dispatch + across + operator.crossings * constants.crossing_ms
         case "stream":
             return memory_ms(gpu, operator.moved, constants.memory) + operator.launches * constants.launch_ms
         case "experts":
@@ -185,7 +194,7 @@ def _fraction(constants: Constants, kind: MathKind) -> float:
 def _exchange_ms(gpu: Gpu, constants: Constants, operator: Operator, nvlink: float, link: float) -> Number:
     """Both ways one after the other, each with its getting up to speed, and the starts."""
     inside = operator.over_nvlink / (gpu.nvlink_gbps * BYTES_PER_MS * nvlink)
-    across = operator.over_link / (gpu.link_gbps * BYTES_PER_MS * link)
+    across = (operator.over_link + constants.ring * operator.around) / (gpu.link_gbps * BYTES_PER_MS * link)
     ramps = operator.starts * (np.sqrt(constants.ramp_ms * inside) + np.sqrt(constants.ramp_ms * across)) * 2
     return (
         inside
@@ -314,7 +323,8 @@ def gather(domain: int, group: int, total_bytes: Number) -> Operator:
     All-gather (or reduce-scatter): every GPU ends with ``total_bytes``, each held a ``1/group`` part before.
 
     Every part passes NVLink once; those of other domains come over the slower link before, which the GPUs of a domain
-    may share. So a larger domain is never slower, whatever the constants.
+    may share. A ring through all GPUs sends the parts of a domain over that link too, once around. So a larger domain
+    is never slower, whatever the constants.
 
     Parameters
     ----------
@@ -330,8 +340,9 @@ def gather(domain: int, group: int, total_bytes: Number) -> Operator:
     inside = min(domain, group)
     over_link = total_bytes * (1 - inside / group)
     over_nvlink = total_bytes * ((group - 1) / group)
+    around = total_bytes * ((inside - 1) / group if group > domain else 0.0)
     return Operator(
-        "collective", over_nvlink=over_nvlink, over_link=over_link, sharing=inside, starts=1,
+        "collective", over_nvlink=over_nvlink, over_link=over_link, around=around, sharing=inside, starts=1,
         crossings=float(group > domain),
     )  # fmt: skip
 
@@ -339,10 +350,13 @@ def gather(domain: int, group: int, total_bytes: Number) -> Operator:
 def all_reduce(domain: int, group: int, total_bytes: Number) -> Operator:
     """All-reduce of ``total_bytes``: a reduce-scatter and an all-gather under one start."""
     half = gather(domain, group, total_bytes)
-    return replace(half, over_nvlink=2 * half.over_nvlink, over_link=2 * half.over_link)
+    both = {name: 2 * getattr(half, name) for name in ("over_nvlink", "over_link", "around")}
+    return replace(half, kind="all_reduce", **both)
 
 
-def dispatch(domain: int, group: int, copies: int, token_bytes: Number) -> Operator:
+def dispatch(
+    domain: int, group: int, copies: Number, tokens: Number, token_bytes: Number, kernel: ExchangeKernel | None
+) -> Operator:
     """
     Tokens to the GPUs of their experts, or back: an all-to-all.
 
@@ -354,17 +368,24 @@ def dispatch(domain: int, group: int, copies: int, token_bytes: Number) -> Opera
         GPUs of an NVLink domain, GPUs that hold experts.
     copies
         Experts of a token, chosen independently.
-    token_bytes
-        Bytes of the tokens that one GPU starts with.
+    tokens, token_bytes
+        Tokens that one GPU starts with, and bytes of each.
+    kernel
+        How it runs inside a domain; None: the plain roofline.
     """
     if group == 1:
         return Operator("dispatch")
     inside = min(domain, group)
     domains = group / inside
     gpus = group * (1 - (1 - 1 / group) ** copies)
-    over_link = token_bytes * ((domains - 1) * (1 - (1 - 1 / domains) ** copies))
-    over_nvlink = token_bytes * (gpus * (group - 1) / group)
-    return Operator("dispatch", over_nvlink=over_nvlink, over_link=over_link, starts=1, crossings=float(group > domain))
+    over_link = tokens * (token_bytes * (domains - 1) * (1 - (1 - 1 / domains) ** copies))
+    over_nvlink = tokens * (token_bytes * gpus * (group - 1) / group)
+    handled: Number = 0.0
+    if kernel is not None:
+        over_nvlink, handled = over_nvlink / kernel.nvlink, kernel.start_ms + tokens * (kernel.token_us / 1000)
+    return Operator(
+        "dispatch", over_nvlink=over_nvlink, over_link=over_link, crossings=float(group > domain), handled_ms=handled
+    )
 
 
 def send(crosses: bool, sent_bytes: Number) -> Operator:

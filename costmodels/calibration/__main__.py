@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from costmodels.calibration.files import write_whole
-from costmodels.calibration.kernel_rows import expert_rows, latent_rows
-from costmodels.calibration.kernels import median_errors
+from costmodels.calibration.kernels import kernel_rows, median_errors
 from costmodels.calibration.left_out import WAYS, left_out, whole_fit
 from costmodels.calibration.write import write, write_kernels
 from costmodels.unseen import FILE as UNSEEN
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_whole(UNSEEN, as_csv([*kept, *found]))
         return
     kernels, tables, served, closed = whole_fit(chosen.curves, chosen.measured)
-    for key, error in median_errors(kernels, expert_rows(), latent_rows()).items():
+    for key, error in median_errors(kernels, kernel_rows()).items():
         _LOG.info("%s: median error %.1f %%", " ".join(key), 100 * error)
     for path in (*write_kernels(kernels), *write(tables, served, closed)):
         _LOG.info("wrote %s", path)

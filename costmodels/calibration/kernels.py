@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from costmodels.calibration.kernel_rows import ExpertRow, LatentRow
+from costmodels.calibration.kernel_rows import ExpertRow, LatentRow, expert_rows, latent_rows
 from costmodels.calibration.least_squares import fit
+from costmodels.calibration.operator_rows import OperatorRow, operator_rows
+from costmodels.calibration.stack import Alone
 from costmodels.constants import ANY, ARCHITECTURES, Constants
 from costmodels.formats import FORMATS
 from costmodels.gpus import GPUS
-from costmodels.kernels import ExpertKernel, Key, LatentKernel, names
+from costmodels.kernels import SENT, ExchangeKernel, ExpertKernel, Key, LatentKernel, names
 from costmodels.models import Model
-from costmodels.operators import Array, Operator, experts, latent_decode, latent_prefill, operator_ms
+from costmodels.operators import Array, Operator, dispatch, experts, latent_decode, latent_prefill, operator_ms
 
 SCALE = 0.05
 """Log error from which a row counts by its size."""
 PULL = 0.01
 """Strength of the start values, against rows of mean weight one."""
 MOST_ROWS = 2500
+MOST_ALONE = 40
+"""Rows of a kernel of a GPU that the fit of constants sees."""
 KEPT, ROPE, KEY, VALUE = 512, 64, 192, 128
 """Sizes of DeepSeek's latent attention, which was measured."""
 _EXPERTS = {
@@ -35,9 +39,10 @@ _LATENT = {
     "prompt_compute": (0.5, 0.05, 2.0),
 }  # fmt: skip
 """Figure -> where its fit starts, its lowest and its highest value."""
+_EXCHANGE = {"start_ms": (0.05, 0.005, 0.5), "token_us": (0.05, 0.001, 1.0), "nvlink": (0.5, 0.05, 1.0)}
 _ALONE = Constants()
 """A kernel alone: nothing beside it."""
-Row = TypeVar("Row", ExpertRow, LatentRow)
+Row = TypeVar("Row", ExpertRow, LatentRow, OperatorRow)
 
 
 @dataclass(frozen=True)
@@ -47,37 +52,67 @@ class Kernels:
 
     Parameters
     ----------
-    experts, latent
-        Of experts, of latent attention.
+    experts, latent, exchange
+        Of experts, of latent attention, of tokens sent to experts.
     """
 
     experts: dict[Key, ExpertKernel]
     latent: dict[Key, LatentKernel]
+    exchange: dict[Key, ExchangeKernel]
 
 
-def fit_kernels(expert_rows: Sequence[ExpertRow], latent_rows: Sequence[LatentRow]) -> Kernels:
+@dataclass(frozen=True)
+class KernelRows:
+    """
+    Measurements of kernels.
+
+    Parameters
+    ----------
+    experts, latent, exchange
+        Of each kind.
+    """
+
+    experts: Sequence[ExpertRow]
+    latent: Sequence[LatentRow]
+    exchange: Sequence[OperatorRow]
+
+    def without_gpu(self, name: str) -> KernelRows:
+        """All but those of a GPU."""
+        return KernelRows(
+            [row for row in self.experts if row.gpu != name],
+            [row for row in self.latent if row.gpu != name],
+            [row for row in self.exchange if row.gpu != name],
+        )
+
+    def without_model(self, shape: Model) -> KernelRows:
+        """All but those that only a model's shape could have: of its experts; all its heads on one GPU; its tokens."""
+        own = (shape.d_model, shape.d_expert, shape.experts)
+        sent = (shape.d_model, shape.experts_per_token, shape.experts)
+        return KernelRows(
+            [row for row in self.experts if (row.d_model, row.width, row.experts) != own],
+            [row for row in self.latent if shape.attention != "mla" or row.heads != shape.heads],
+            [row for row in self.exchange if (row.inputs, row.copies, row.experts) != sent],
+        )
+
+
+def kernel_rows() -> KernelRows:
+    """What the product carries."""
+    return KernelRows(expert_rows(), latent_rows(), [row for row in operator_rows() if row.kind == "exchange"])
+
+
+def fit_kernels(rows: KernelRows) -> Kernels:
     """
     The kernels at every level that there are rows for.
 
     Parameters
     ----------
-    expert_rows, latent_rows
+    rows
         Measurements.
     """
     return Kernels(
-        {key: _fitted(ExpertKernel, _EXPERTS, rows, _expert) for key, rows in _groups(expert_rows).items()},
-        {key: _fitted(LatentKernel, _LATENT, rows, _latent) for key, rows in _groups(latent_rows).items()},
-    )
-
-
-def without_model(
-    shape: Model, expert_rows: Sequence[ExpertRow], latent_rows: Sequence[LatentRow]
-) -> tuple[list[ExpertRow], list[LatentRow]]:
-    """The measurements without those that only a model's shape could have: its experts; all its heads on one GPU."""
-    own = (shape.d_model, shape.d_expert, shape.experts)
-    return (
-        [row for row in expert_rows if (row.d_model, row.width, row.experts) != own],
-        [row for row in latent_rows if shape.attention != "mla" or row.heads != shape.heads],
+        {key: _fitted(ExpertKernel, _EXPERTS, there, _expert) for key, there in _groups(rows.experts).items()},
+        {key: _fitted(LatentKernel, _LATENT, there, _latent) for key, there in _groups(rows.latent).items()},
+        {key: _fitted(ExchangeKernel, _EXCHANGE, there, _exchange) for key, there in _groups(rows.exchange).items()},
     )
 
 
@@ -110,26 +145,47 @@ def _fitted(
     return kind(*np.exp(fit(error, start, (lowest, highest), weights, PULL, SCALE, 30)).tolist())
 
 
-def median_errors(
-    kernels: Kernels, expert_rows: Sequence[ExpertRow], latent_rows: Sequence[LatentRow]
-) -> dict[Key, float]:
-    """Median absolute error of each kernel of a GPU over its own measurements, as a share; experts, then attention."""
+def median_errors(kernels: Kernels, rows: KernelRows) -> dict[Key, float]:
+    """Median absolute error of each kernel of a GPU over its own measurements, as a share; kind by kind."""
     found: dict[Key, float] = {}
     for name, sets, groups, of in (
-        ("experts", kernels.experts, _groups(expert_rows), _expert),
-        ("latent", kernels.latent, _groups(latent_rows), _latent),
+        ("experts", kernels.experts, _groups(rows.experts), _expert),
+        ("latent", kernels.latent, _groups(rows.latent), _latent),
+        ("exchange", kernels.exchange, _groups(rows.exchange), _exchange),
     ):
-        for key, rows in groups.items():
+        for key, there in groups.items():
             if key[3] != ANY:
-                times = _priced(rows, of)(sets[key])
-                measured = np.array([row.latency_ms for row in rows])
+                times = _priced(there, of)(sets[key])
+                measured = np.array([row.latency_ms for row in there])
                 found[(f"{name} {key[0]}", *key[1:])] = float(np.median(np.abs(times / measured - 1)))
     return found
+
+
+def alone(kernels: Kernels, rows: KernelRows) -> list[Alone]:
+    """Some of the measurements of each kernel of a GPU, as operators that it runs."""
+    return [
+        *_alone(kernels.experts, _groups(rows.experts), _expert),
+        *_alone(kernels.latent, _groups(rows.latent), _latent),
+        *_alone(kernels.exchange, _groups(rows.exchange), _exchange),
+    ]
+
+
+def _alone(sets: Any, groups: dict[Key, list[Row]], of: Callable[[Any, Any], Operator]) -> Iterator[Alone]:
+    for key, rows in groups.items():
+        if key[3] != ANY:
+            chosen = np.random.default_rng(0).choice(len(rows), min(len(rows), MOST_ALONE), replace=False)
+            for row in (rows[index] for index in np.sort(chosen).tolist()):
+                yield Alone(row.gpu, row.engine, of(Columns([row]), sets[key]), row.latency_ms)
 
 
 def expert_times(rows: Sequence[ExpertRow]) -> Callable[[ExpertKernel], Array]:
     """A function from a kernel to the times of rows in ms."""
     return _priced(rows, _expert)
+
+
+def exchange_times(rows: Sequence[OperatorRow]) -> Callable[[ExchangeKernel], Array]:
+    """A function from a kernel to the times of rows in ms."""
+    return _priced(rows, _exchange)
 
 
 def latent_times(rows: Sequence[LatentRow]) -> Callable[[LatentKernel], Array]:
@@ -177,11 +233,16 @@ class Columns:
 
 
 def _expert(at: Columns, kernel: ExpertKernel) -> Operator:
-    form = next(one for one in FORMATS.values() if one.kernel == at.form)
+    form = next(one for one in FORMATS.values() if one.kernel == at.form.removesuffix(SENT))
     copies = at.tokens * at.experts_per_token / at.moe_ep
     held = at.experts / at.moe_ep
     hot = kernel.hot(at.moe_ep, held, at.experts_per_token)
     return experts(form, copies, held, hot, at.d_model, at.width / at.moe_tp, kernel)
+
+
+def _exchange(at: Columns, kernel: ExchangeKernel) -> Operator:
+    gpus = int(at.gpus[0])  # of a GPU one node was measured
+    return dispatch(gpus, gpus, at.copies, at.tokens, at.inputs * at.width, kernel)
 
 
 def _latent(at: Columns, kernel: LatentKernel) -> Operator:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from costmodels.calibration.hierarchy import Level
-from costmodels.calibration.kernel_rows import ExpertRow, LatentRow, expert_rows, latent_rows
-from costmodels.calibration.kernels import Kernels, fit_kernels, without_model
+from costmodels.calibration.kernels import KernelRows, Kernels, fit_kernels, kernel_rows
+from costmodels.calibration.kernels import alone as kernels_alone
+from costmodels.calibration.operator_rows import OperatorRow, operator_rows, without_width
+from costmodels.calibration.operator_rows import alone as operators_alone
 from costmodels.calibration.other_models import OTHER_MODELS
 from costmodels.calibration.served import fit_served, stacked, times_ms
 from costmodels.calibration.table_rows import TableSeries, table_series
@@ -20,7 +22,7 @@ from costmodels.calibration.tables import stacked as stacked_rows
 from costmodels.closed_loop import TERMS, Fitted, Loop, loop_of, means_ms
 from costmodels.constants import ANY, IDEAL, NAMES, levels
 from costmodels.engine import Engine
-from costmodels.kernels import nearest
+from costmodels.kernels import DECODES, PROMPTS, nearest
 from costmodels.measured import read_measured
 from costmodels.operators import Array
 from costmodels.unseen import Label, Unseen, summarised
@@ -39,6 +41,27 @@ _SERVICE = tuple(float(name == "prompt") for name in TERMS)
 """TTFT of the plain roofline: the prompt's own prefill."""
 
 Constants = dict[Level, Array]
+Operators = tuple[Kernels, Constants]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """
+    Predictions of what was left out.
+
+    Parameters
+    ----------
+    rows, errors
+        Which rows of tables, and their relative errors.
+    loops, tpot, ttft
+        Which measured rows, and their TPOT and TTFT in ms.
+    """
+
+    rows: list[int]
+    errors: Array
+    loops: list[int]
+    tpot: Array
+    ttft: Array
 
 
 @dataclass(frozen=True)
@@ -52,53 +75,52 @@ class Seen:
         Rows of tables, and of models without one.
     loops
         Measured rows.
-    experts, latent
-        Measurements of kernels.
+    kernels, alone
+        Measurements of kernels; of products and collectives.
     """
 
     tables: list[TableRow]
     others: list[TableRow]
     loops: list[Loop]
-    experts: list[ExpertRow]
-    latent: list[LatentRow]
+    kernels: KernelRows
+    alone: list[OperatorRow]
 
     def without(self, what: str, name: str) -> Seen:
         """All but a model's or a GPU's: its rows, and the measurements of kernels that only it has."""
         rows = [one for one in (*self.tables, *self.others) if _name(one.series.engine, what) == name]
-        experts, latent = self.experts, self.latent
+        kernels, alone = self.kernels, self.alone
         if what == "gpus":
-            experts, latent = [r for r in experts if r.gpu != name], [r for r in latent if r.gpu != name]
+            kernels, alone = kernels.without_gpu(name), [row for row in alone if row.gpu != name]
         elif rows:
-            experts, latent = without_model(rows[0].series.engine.model, experts, latent)
+            shape = rows[0].series.engine.model
+            kernels, alone = kernels.without_model(shape), without_width(shape, alone)
         return Seen(
             [one for one in self.tables if _name(one.series.engine, what) != name],
             [one for one in self.others if _name(one.series.engine, what) != name],
             [one for one in self.loops if _name(one.decode, what) != name],
-            experts, latent,
+            kernels, alone,
         )  # fmt: skip
 
 
 def seen(curves: Sequence[Path], measured: Path) -> Seen:
     """Everything there is: tables and measured rows as given, the rest as the product carries it."""
     return Seen(
-        _table_rows(curves, FIT_ROWS), _table_rows([OTHER_MODELS]), _loops(measured), expert_rows(), latent_rows()
-    )
+        _table_rows(curves, FIT_ROWS), _table_rows([OTHER_MODELS]), _loops(measured), kernel_rows(), operator_rows(),
+    )  # fmt: skip
 
 
 def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Kernels, Constants, Constants, Fitted]:
     """The fits to everything there is: kernels, operators, served, and the closed loop."""
-    return _fit(seen(curves, measured))
-
-
-def _fit(all_: Seen) -> tuple[Kernels, Constants, Constants, Fitted]:
-    kernels, tables = _fit_operators(all_)
+    all_ = seen(curves, measured)
+    kernels, tables = fit_operators(all_)
     return (kernels, tables, *fit_served([_looped(one, kernels) for one in all_.loops], tables))
 
 
-def _fit_operators(all_: Seen) -> tuple[Kernels, Constants]:
+def fit_operators(all_: Seen) -> Operators:
     """Kernels and operators, which measured rows have no part in."""
-    kernels = fit_kernels(all_.experts, all_.latent)
-    return kernels, fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)])
+    kernels = fit_kernels(all_.kernels)
+    alone = [*operators_alone(all_.alone), *kernels_alone(kernels, all_.kernels)]
+    return kernels, fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)], alone)
 
 
 def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unseen]:
@@ -113,35 +135,56 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
         One of :data:`WAYS`. A model is left out with all its checkpoints, and with the measured kernels of its shape.
     """
     whole = seen(curves, measured)
-    rows, loops = whole.tables, whole.loops
-    names = {_part(loop, what) for loop in loops}
+    operators = fit_operators(whole) if what in ("rows", "nothing") else None
+    return joined(whole, what, [one_left_out(whole, what, name, operators) for name in names_of(whole, what)])
+
+
+def names_of(whole: Seen, what: str) -> list[str]:
+    """What is left out, one after another."""
+    names = {_part(loop, what) for loop in whole.loops}
     if what != "rows":
-        names |= {_name(row.series.engine, what) for row in rows}
+        names |= {_name(row.series.engine, what) for row in whole.tables}
+    return sorted(names)
+
+
+def one_left_out(whole: Seen, what: str, name: str, operators: Operators | None = None) -> Predicted:
+    """
+    Predicts one of them by a fit without it.
+
+    Parameters
+    ----------
+    whole
+        All there is.
+    what, name
+        One of :data:`WAYS`, and which of :func:`names_of`.
+    operators
+        The fit of operators to all there is, where that stays; None: it is fitted here.
+    """
+    mine = [i for i, row in enumerate(whole.tables) if what != "rows" and _name(row.series.engine, what) == name]
+    own = [i for i, loop in enumerate(whole.loops) if _part(loop, what) == name]
+    there, here = [whole.tables[i] for i in mine], [whole.loops[i] for i in own]
+    if what == "everything":
+        there, here = [_plain_row(one) for one in there], [_plain_loop(one) for one in here]
+        tables, served = _PLAIN, _PLAIN
+        closed = Fitted({(mode, ANY, ANY): _SERVICE for mode in ("agg", "disagg")}, {})
     else:
-        operators = _fit_operators(whole)
+        left = whole if what in ("rows", "nothing") else whole.without(what, name)
+        others = [one for one in left.loops if what != "rows" or _part(one, what) != name]
+        kernels, tables = operators or fit_operators(left)
+        served, closed = fit_served([_looped(one, kernels) for one in others], tables)
+        there, here = _run_by(there, kernels), [_looped(one, kernels) for one in here]
+    errors = _table_errors(there, tables) if there else np.zeros(0)
+    tpot, ttft = predicted(here, served, closed) if here else (np.zeros(0), np.zeros(0))
+    return Predicted(mine, errors, own, tpot, ttft)
+
+
+def joined(whole: Seen, what: str, parts: Sequence[Predicted]) -> Iterator[Unseen]:
+    """The errors of all that was left out, by group and pooled."""
+    rows, loops = whole.tables, whole.loops
     errors, tpot, ttft = np.zeros(len(rows)), np.zeros(len(loops)), np.zeros(len(loops))
-    for name in sorted(names):
-        mine = [i for i, row in enumerate(rows) if _name(row.series.engine, what) == name]
-        own = [i for i, loop in enumerate(loops) if _part(loop, what) == name]
-        there, here = [rows[i] for i in mine], [loops[i] for i in own]
-        if what == "everything":
-            there = [_plain_row(one) for one in there]
-            here = [_plain_loop(one) for one in here]
-            tables, served = _PLAIN, _PLAIN
-            closed = Fitted({(mode, ANY, ANY): _SERVICE for mode in ("agg", "disagg")}, {})
-        else:
-            if what == "rows":
-                kernels, tables = operators
-                others = [_looped(loop, kernels) for loop in loops if _part(loop, what) != name]
-                served, closed = fit_served(others, tables)
-            else:
-                fitted = whole if what == "nothing" else whole.without(what, name)
-                kernels, tables, served, closed = _fit(fitted)
-            there, here = _run_by(there, kernels), [_looped(one, kernels) for one in here]
-        if there and what != "rows":
-            errors[mine] = _table_errors(there, tables)
-        if here:
-            tpot[own], ttft[own] = predicted(here, served, closed)
+    for one in parts:
+        errors[one.rows] = one.errors
+        tpot[one.loops], ttft[one.loops] = one.tpot, one.ttft
     if what != "rows":
         yield from summarised(what, _table_labels(rows), errors)
     for quantity, values in (("tpot", tpot), ("ttft", ttft)):
@@ -151,10 +194,12 @@ def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unse
 
 
 def _engine(engine: Engine, kernels: Kernels) -> Engine:
-    """An engine whose experts and latent attention run by given kernels."""
-    used = engine.formats
-    experts = nearest(kernels.experts, used.moe.kernel, engine.gpu, engine.serving)
-    return replace(engine, other_kernels=(experts, nearest(kernels.latent, used.kv.kernel, engine.gpu, engine.serving)))
+    """An engine whose experts, latent attention and exchanges run by given kernels."""
+    where = (engine.gpu, engine.serving)
+    experts = nearest(kernels.experts, engine.expert_form, *where)
+    latent = nearest(kernels.latent, engine.formats.kv.kernel, *where)
+    many, few = (nearest(kernels.exchange, form, *where) for form in (PROMPTS, DECODES))
+    return replace(engine, other_kernels=(experts, latent, many, few))
 
 
 def _run_by(rows: Sequence[TableRow], kernels: Kernels) -> list[TableRow]:

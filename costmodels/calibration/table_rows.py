@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,14 @@ _KEY = (
     "system", "model", "backend", "phase", "precision", "tp", "pp", "attention_dp", "moe_tp", "moe_ep", "cp",
     "domain_gpus", "chunk_tokens", "isl", "osl",
 )  # fmt: skip
+
+NODE_GPUS = {"gb200": 4, "gb300": 4}
+"""GPUs of a node, where not eight."""
+LINKS_GBPS = {"b200_sxm": 100}
+"""
+Links that tables of a GPU were priced with, where the catalogue has others: aiconfigurator-core 0.12 gives a B200 links
+of 800 Gbit/s, machines have 400 (:mod:`costmodels.gpus` names the sources). Said to fits and comparisons alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,12 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     if reason is not None:
         yield reason
         return
+    if gpu.name in LINKS_GBPS:
+        gpu = replace(gpu, link_gbps=LINKS_GBPS[gpu.name])
     engine = Engine(
         shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators",
         dispatches=dispatches(named["backend"], gpu.name, shape, used, cut, role),
+        exchanged=exchanged(named["backend"], gpu.name, cut.moe_ep),
     )  # fmt: skip
     osl = int(named["osl"] or 1) if role != "prefill" else 1
     traffic = Traffic.constant(int(named["isl"]), osl)
@@ -105,6 +116,18 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     batch = rows[:, 0] / cut.attention_dp
     keep = batch <= (demand.largest_busy_batch() if role == "colocated" else np.inf)
     yield TableSeries(engine, demand, batch[keep], rows[keep, 1])
+
+
+def exchanged(engine: str, gpu_name: str, ranks: int) -> int | None:
+    """
+    GPUs of the exchange that a table takes for that of so many ranks; None: all of them.
+
+    Exchanges beyond a node were measured under SGLang on Hopper alone; elsewhere the tables take that of one node, as
+    their source does (aiconfigurator-core 0.12 derives it from rows of one node).
+    """
+    if engine == "sglang" and ARCHITECTURES.get(gpu_name) == "hopper":
+        return None
+    return min(ranks, NODE_GPUS.get(gpu_name, 8))
 
 
 def dispatches(engine: str, gpu_name: str, shape: Model, used: Formats, cut: Partition, role: Role) -> bool:
@@ -116,8 +139,9 @@ def dispatches(engine: str, gpu_name: str, shape: Model, used: Formats, cut: Par
     these families; SGLang for FP8 weights of DeepSeek, on Blackwell beyond eight GPUs only.
     """
     wide, mini = shape.d_model == 7168, shape.d_model == 3072
+    measured = cut.moe_ep >= NODE_GPUS.get(gpu_name, 8)
     if engine == "trtllm":
-        return cut.attention_dp > 1 and (wide or (mini and role == "prefill"))
+        return cut.attention_dp > 1 and measured and (wide or (mini and role == "prefill"))
     if engine == "vllm":
-        return wide or mini
+        return measured and (wide or mini)
     return wide and used.moe.math == "fp8" and (ARCHITECTURES.get(gpu_name) == "hopper" or cut.moe_ep > 8)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
-from costmodels.calibration.hierarchy import START, Level, Mask, bounds, climb, levels_of
+from costmodels.calibration.hierarchy import SPEEDS, START, Level, Mask, bounds, climb, levels_of
 from costmodels.calibration.least_squares import fit
-from costmodels.calibration.stack import Stack
+from costmodels.calibration.stack import Alone, Counted, Stack
 from costmodels.calibration.table_rows import TableSeries
-from costmodels.constants import NAMES
+from costmodels.constants import ANY, ARCHITECTURES, NAMES
 from costmodels.layers import work_of
 from costmodels.operators import HIDDEN_BYTES, Array, send
 from costmodels.phases import step_of
@@ -21,8 +22,16 @@ PULL = 0.03
 """Strength of the level above, per row of a level."""
 SCALE = 0.05
 """Log error from which a row counts by its size."""
+ALONE = 0.5
+"""Weight of all operators that were measured alone, against all rows of a level."""
 MOST_ROWS = 3000
 """Rows of a level that are looked at, evenly drawn."""
+CLOSER = {**dict.fromkeys(SPEEDS, (0.75, 4 / 3)), "routing_ms": (1e-3, 0.05)}
+"""
+Bounds of constants of tables: kernels that were measured alone are met within a third, and a few small operators take
+no longer than a kernel of experts. What a fit asks beyond that, another operator owes.
+"""
+_FROM_START = np.isin(NAMES, SPEEDS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ def drawn(series: Sequence[TableSeries], most: int | None, seed: int = 0) -> lis
     return [rows[index] for index in np.sort(chosen)]
 
 
-def fit_tables(rows: Sequence[TableRow]) -> dict[Level, Array]:
+def fit_tables(rows: Sequence[TableRow], alone: Sequence[Alone] = ()) -> dict[Level, Array]:
     """
     The logarithms of the constants by level.
 
@@ -59,6 +68,8 @@ def fit_tables(rows: Sequence[TableRow]) -> dict[Level, Array]:
     ----------
     rows
         Rows of all tables.
+    alone
+        Operators that were measured alone: they take part where experts are.
     """
     engines = [row.series.engine for row in rows]
     levels = levels_of(
@@ -68,40 +79,64 @@ def fit_tables(rows: Sequence[TableRow]) -> dict[Level, Array]:
     )
     measured = np.log(np.array([row.series.latency_ms[row.index] for row in rows]))
     weights = _weights(rows)
-    span = bounds()
+    span = _span()
 
-    def fit_level(_level: Level, mask: Mask, prior: Array) -> Array:
+    def fit_level(level: Level, mask: Mask, prior: Array) -> Array:
         where = np.flatnonzero(mask)
         if len(where) > MOST_ROWS:
             where = np.sort(np.random.default_rng(0).choice(where, MOST_ROWS, replace=False))
-        stack = stacked([rows[index] for index in where.tolist()])
+        known = [one for one in alone if _is_of(one, level)]
+        stack = Stack([*_steps([rows[index] for index in where.tolist()]), *(one.step for one in known)])
+        there = np.concatenate([measured[where], np.log(np.array([one.step_ms for one in known]))])
 
         def error(x: Array) -> Array:
             values = dict(zip(NAMES, np.exp(x).tolist(), strict=True))
-            return np.asarray(np.log(stack.times_ms(values)) - measured[where])
+            return np.asarray(np.log(stack.times_ms(values)) - there)
 
-        return fit(error, prior, span, weights[where] / len(where), PULL, SCALE)
+        both = np.concatenate([weights[where] / len(where), np.full(len(known), ALONE / max(1, len(known)))])
+        return fit(error, prior, span, both, PULL, SCALE)
 
     def prior_of(_level: Level, parent: Level | None, found: dict[Level, Array]) -> Array:
-        return np.log(np.array([START[name] for name in NAMES])) if parent is None else found[parent]
+        start = np.log(np.array([START[name] for name in NAMES]))
+        return start if parent is None else np.where(_FROM_START, start, found[parent])
 
     return climb(levels, prior_of, fit_level)
 
 
+def _span() -> tuple[Array, Array]:
+    """Bounds of the constants, closer where the operators were measured alone."""
+    lowest, highest = bounds()
+    for name, (low, high) in CLOSER.items():
+        lowest[NAMES.index(name)], highest[NAMES.index(name)] = np.log(low), np.log(high)
+    return lowest, highest
+
+
+def _is_of(one: Alone, level: Level) -> bool:
+    """Whether an operator alone is of a level of mixtures of experts."""
+    path, where, engine, gpu = level
+    there = where in (ANY, ARCHITECTURES[one.gpu]) and engine in (ANY, one.engine) and gpu in (ANY, one.gpu)
+    return path != "dense" and there
+
+
 def stacked(rows: Sequence[TableRow]) -> Stack:
     """The steps behind the rows, those between pipeline stages included."""
+    return Stack(_steps(rows))
+
+
+def _steps(rows: Sequence[TableRow]) -> list[Counted]:
+    """Counted steps: one for rows of one series that follow one another."""
     steps = []
-    for row in rows:
-        engine, demand = row.series.engine, row.series.demand
-        batch = row.series.batch[row.index : row.index + 1]
-        step = step_of(engine, demand, batch)
+    for _, group in groupby(rows, key=lambda row: id(row.series)):
+        together = list(group)
+        engine, demand = together[0].series.engine, together[0].series.demand
+        step = step_of(engine, demand, together[0].series.batch[[row.index for row in together]])
         work = work_of(engine, step)
         pp = engine.partition.pp
         if pp > 1:
             hop = send(engine.partition.gpus > engine.domain_gpus, step.tokens * engine.model.d_model * HIDDEN_BYTES)
             work = replace(work, head=[*work.head, (pp if demand.role == "decode" else pp - 1, hop)])
-        steps.append((engine.gpu, work, 1, engine.model.moe_layers))
-    return Stack(steps)
+        steps.append((engine.gpu, work, len(together), engine.model.moe_layers))
+    return steps
 
 
 def _weights(rows: Sequence[TableRow]) -> Array:

@@ -14,7 +14,17 @@ from costmodels.closed_loop import FILE as CLOSED
 from costmodels.closed_loop import TERMS, Fitted
 from costmodels.constants import FILE as CONSTANTS
 from costmodels.constants import NAMES
-from costmodels.kernels import EXPERTS_FILE, LATENT_FILE, ExpertKernel, Kernel, Key, LatentKernel, names
+from costmodels.kernels import (
+    EXCHANGE_FILE,
+    EXPERTS_FILE,
+    LATENT_FILE,
+    ExchangeKernel,
+    ExpertKernel,
+    Kernel,
+    Key,
+    LatentKernel,
+    names,
+)
 from costmodels.operators import Array
 
 
@@ -22,7 +32,8 @@ def write_kernels(kernels: Kernels) -> list[Path]:
     """Writes the kernels whole; gives their paths."""
     write_rows(EXPERTS_FILE, _kernel_rows(kernels.experts, names(ExpertKernel)))
     write_rows(LATENT_FILE, _kernel_rows(kernels.latent, names(LatentKernel)))
-    return [EXPERTS_FILE, LATENT_FILE]
+    write_rows(EXCHANGE_FILE, _kernel_rows(kernels.exchange, names(ExchangeKernel)))
+    return [EXPERTS_FILE, LATENT_FILE, EXCHANGE_FILE]
 
 
 def _kernel_rows(sets: Mapping[Key, Kernel], figures: tuple[str, ...]) -> list[list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from costmodels.imports.engine import Given
 from costmodels.imports.reading import Node, Reading, json_lines_of
 from costmodels.imports.rows import Row
 from costmodels.imports.runs import Run, row_of
-from costmodels.imports.vllm_bench import check_rate, closed_loop, note_speculation, spread
+from costmodels.imports.totals import Said, run_of_totals
 
 KNOWN = {
     *("tag", "backend", "dataset_name", "request_rate", "max_concurrency", "sharegpt_output_len", "random_input_len"),
@@ -50,33 +51,8 @@ def read(path: Path, given: Given, reading: Reading) -> list[Row]:
 
 def _run(at: Node) -> Run | None:
     at.count_unread(KNOWN, STATISTICS)
-    completed = at.whole("completed", zero=True)
-    if completed == 0:
-        at.reading.dropped["no request of the run was completed"] += 1
-        return None
-    inputs, outputs = at.number("total_input_tokens"), at.number("total_output_tokens")
-    ttft_ms, rate = at.number("mean_ttft_ms"), at.number("request_throughput")
-    tpot_ms = at.number("mean_tpot_ms", zero=True)
-    if completed is None or inputs is None or outputs is None or ttft_ms is None or rate is None or tpot_ms is None:
-        return None
-    planned = at.whole("num_prompts", required=False)
-    check_rate(at, rate, completed)
-    note_speculation(at)
-    return Run(
-        at=at,
-        said=_said(at),
-        isl=inputs / completed,
-        osl=outputs / completed,
-        ttft_ms=ttft_ms,
-        tpot_ms=tpot_ms or None,
-        e2el_ms=at.number("mean_e2e_latency_ms", required=False),
-        requests_per_s=rate,
-        concurrency=closed_loop(at),
-        in_flight=at.number("concurrency", required=False),
-        completed=completed,
-        failed=max(_errors(at), planned - completed if planned else 0),
-        spread=spread(at, "input_lens", "output_lens"),
-    )
+    run = run_of_totals(at, "mean_e2e_latency_ms", _said, _errors)
+    return replace(run, in_flight=at.number("concurrency", required=False)) if run else None
 
 
 def _errors(at: Node) -> int:
@@ -85,10 +61,10 @@ def _errors(at: Node) -> int:
     return sum(1 for error in errors if error) if isinstance(errors, list) else 0
 
 
-def _said(at: Node) -> dict[str, str | int | None]:
+def _said(at: Node) -> Said:
     """Newer files carry what the server answers about itself."""
     server = at.child("server_info", required=False)
-    said: dict[str, str | int | None] = {"backend": "sglang" if at.value.get("backend") == "sglang" else None}
+    said: Said = {"backend": "sglang" if at.value.get("backend") == "sglang" else None}
     if server is None:
         return said
     said |= {

@@ -10,15 +10,23 @@ import pytest
 from costmodels.accuracy import table_predictions
 from costmodels.calibration.hierarchy import START, bounds, climb, levels_of
 from costmodels.calibration.kernel_rows import expert_rows, latent_rows
-from costmodels.calibration.kernels import expert_times, fit_kernels, latent_times, without_model
+from costmodels.calibration.kernels import (
+    KernelRows,
+    exchange_times,
+    expert_times,
+    fit_kernels,
+    kernel_rows,
+    latent_times,
+)
 from costmodels.calibration.least_squares import fit, nonnegative
-from costmodels.calibration.stack import Stack
+from costmodels.calibration.operator_rows import alone, operator_rows, without_width
+from costmodels.calibration.stack import REPEATED, Stack
 from costmodels.calibration.table_rows import table_series
 from costmodels.calibration.tables import TableRow, drawn, fit_tables, stacked
 from costmodels.constants import ANY, NAMES, Constants
 from costmodels.engine import Engine
 from costmodels.gpus import GPUS
-from costmodels.kernels import ExpertKernel, LatentKernel
+from costmodels.kernels import PROMPTS, ExchangeKernel, ExpertKernel, LatentKernel
 from costmodels.layers import Step, StepWork, step_time, work_of
 from costmodels.models import MODELS
 from costmodels.operators import Array, price, send
@@ -63,6 +71,21 @@ def test_the_flat_prices_are_those_of_the_cost_model(name: str) -> None:
         assert flat == pytest.approx(priced, rel=1e-12)
 
 
+def test_what_a_stack_remembers_is_what_it_prices() -> None:
+    """Moving constants one after another gives what a stack gives that has seen nothing before."""
+    works = [work_of(engine, step) for engine in ENGINES.values() for step in steps_of(3)]
+    steps = [
+        (engine.gpu, work, 3, engine.model.moe_layers)
+        for engine, work in zip([one for one in ENGINES.values() for _ in range(4)], works, strict=True)
+    ]
+    one, values = Stack(steps), random_constants(0)
+    for name, other in random_constants(1).items():
+        one.times_ms(values)
+        moved = one.times_ms(values | {name: other})
+        assert np.array_equal(moved, Stack(steps).times_ms(values | {name: other})), name
+        assert np.array_equal(one.times_ms(values), Stack(steps).times_ms(values)), name
+
+
 def test_least_squares_finds_planted_constants_despite_outliers() -> None:
     rng = np.random.default_rng(0)
     work = np.exp(rng.uniform(-2, 2, (200, 3)))
@@ -101,22 +124,70 @@ def test_kernels_find_what_made_their_rows() -> None:
     latent = LatentKernel(0.015, 0.8, 0.6, 0.02, 0.4, 0.5)
     rows = [row for row in latent_rows() if (row.gpu, row.engine, row.form) == ("b200_sxm", "trtllm", "fp8")]
     attention = [replace(row, latency_ms=ms) for row, ms in zip(rows, latent_times(rows)(latent).tolist(), strict=True)]
-    found = fit_kernels(made, attention)
+    sent = ExchangeKernel(0.04, 0.08, 0.6)
+    exchanges = [
+        row for row in kernel_rows().exchange if (row.gpu, row.engine, row.form) == ("h100_sxm", "trtllm", PROMPTS)
+    ]
+    told = exchange_times(exchanges)(sent).tolist()
+    tokens = [replace(row, latency_ms=ms) for row, ms in zip(exchanges, told, strict=True)]
+    found = fit_kernels(KernelRows(made, attention, tokens))
     assert set(found.experts) == {("bfloat16", "hopper", e, g) for e, g in LEVELS} | {("bfloat16", ANY, ANY, ANY)}
     one = found.experts["bfloat16", "hopper", "vllm", "h200_sxm"]
     assert float(np.median(np.abs(expert_times(made)(one) / [row.latency_ms for row in made] - 1))) < 0.02
     assert one.memory == pytest.approx(0.7, rel=0.1) and one.compute == pytest.approx(0.5, rel=0.1)
     again = found.latent["fp8", "blackwell", "trtllm", "b200_sxm"]
     assert again.decode_memory == pytest.approx(0.8, rel=0.1) and again.prompt_compute == pytest.approx(0.5, rel=0.1)
+    third = found.exchange[PROMPTS, "hopper", "trtllm", "h100_sxm"]
+    assert (third.start_ms, third.token_us, third.nvlink) == pytest.approx((0.04, 0.08, 0.6), rel=0.1)
 
 
 def test_a_model_is_left_out_with_the_kernels_of_its_shape() -> None:
-    experts, latent = without_model(MODELS["deepseek-ai/DeepSeek-V3"], expert_rows(), latent_rows())
+    rows = kernel_rows()
+    left = rows.without_model(MODELS["deepseek-ai/DeepSeek-V3"])
     assert {(7168, 2048, 384)} == {
-        (r.d_model, r.width, r.experts) for r in experts if r.d_model == 7168 and r.width == 2048
+        (r.d_model, r.width, r.experts) for r in left.experts if r.d_model == 7168 and r.width == 2048
     }
-    assert {row.heads for row in latent} == {1, 2, 4, 8, 16, 32, 64}
-    assert without_model(MODELS["Qwen/Qwen3-32B"], experts, latent) == (experts, latent)
+    assert {row.heads for row in left.latent} == {1, 2, 4, 8, 16, 32, 64}
+    assert (7168, 8, 256) in {(r.inputs, r.copies, r.experts) for r in rows.exchange}
+    assert {(r.inputs, r.copies, r.experts) for r in left.exchange if r.inputs == 7168} == {
+        (7168, 6, 384),
+        (7168, 8, 384),
+    }
+    assert left.without_model(MODELS["Qwen/Qwen3-32B"]) == left
+    gone = rows.without_gpu("h200_sxm")
+    assert not any(r.gpu == "h200_sxm" for kind in (gone.experts, gone.latent, gone.exchange) for r in kind)
+    assert len(gone.exchange) == sum(row.gpu != "h200_sxm" for row in rows.exchange)
+
+
+def test_operators_alone_are_left_out_with_a_models_width() -> None:
+    rows = operator_rows()
+    left = without_width(MODELS["deepseek-ai/DeepSeek-V3"], rows)
+    assert 0 < len(rows) - len(left) < len(rows) / 2
+    assert not any(7168 in (row.inputs, row.outputs) for row in left)
+
+
+def test_an_operator_alone_is_a_step_of_nothing_else() -> None:
+    rows = [row for row in operator_rows() if row.gpu == "h100_sxm" and row.kind != "exchange"][::37]
+    found = alone(rows)
+    assert {"product", "gather", "all_reduce"} == {row.kind for row in rows}
+    values = START | {"step_ms": 8.0}
+    times = Stack([one.step for one in found]).times_ms(values)
+    by_hand = [float(price(GPUS[one.gpu], Constants(**values), [(1, one.operator)])) for one in found]
+    assert times / REPEATED == pytest.approx(by_hand, rel=2e-3)
+    assert [one.step_ms / REPEATED for one in found] == pytest.approx([row.latency_ms for row in rows])
+
+
+def test_operators_alone_hold_constants_that_a_table_leaves_open() -> None:
+    """A table that leaves a constant open takes it from products that were measured alone; dense models take none."""
+    rows = rows_of("gb200__trtllm__openai--gpt-oss-120b", 60)
+    made = [row for row in operator_rows() if (row.gpu, row.engine, row.kind) == ("gb200", "trtllm", "product")]
+    planted = Constants(**(START | {"fp8": 0.33}))
+    made = [one for one in made if one.form == "fp8"]
+    told = [replace(one, latency_ms=float(price(GPUS["gb200"], planted, [(1, one.operator)]))) for one in alone(made)]
+    index = NAMES.index("fp8")
+    level = ("shared", "blackwell", "trtllm", "gb200")
+    assert float(np.exp(fit_tables(rows, told)[level][index])) == pytest.approx(0.33, rel=0.1)
+    assert float(np.exp(fit_tables(rows)[level][index])) > 0.4
 
 
 def table(name: str) -> Path:
@@ -181,9 +252,9 @@ MOE = (*sorted(TABLES.glob("*gpt-oss*")), *(table(f"{name}__deepseek-ai--DeepSee
 )))  # fmt: skip
 
 
-@pytest.mark.parametrize("tables, limit", [(DENSE, 0.04), (MOE, 0.10)], ids=["dense", "moe"])
+@pytest.mark.parametrize("tables, limit", [(DENSE, 0.04), (MOE, 0.08)], ids=["dense", "moe"])
 def test_carried_tables_are_reproduced(tables: tuple[Path, ...], limit: float) -> None:
-    """Pooled median errors; of all carried tables: dense 2.6 and 2.7 %, MoE 7.9 and 9.5 % (decode, prefill)."""
+    """Pooled median errors; of all carried tables: dense 2.8 and 2.6 %, MoE 6.8 and 4.3 % (decode, prefill)."""
     assert len(tables) >= 6
     pooled: dict[str, list[Array]] = defaultdict(list)
     for path in tables:

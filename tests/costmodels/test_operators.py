@@ -10,9 +10,9 @@ from costmodels.constants import IDEAL, Constants, fitted
 from costmodels.engine import Engine
 from costmodels.formats import FORMATS, formats
 from costmodels.gpus import GPUS, Gpu
-from costmodels.kernels import ExpertKernel, LatentKernel
+from costmodels.kernels import SENT, ExchangeKernel, ExpertKernel, LatentKernel, expert_kernels, nearest
 from costmodels.layers import Step, layers_work, step_time, work_of
-from costmodels.mixture import expert_work, experts_ms
+from costmodels.mixture import exchanges, expert_work, experts_ms
 from costmodels.models import MODELS
 from costmodels.operators import (
     Operator,
@@ -38,6 +38,7 @@ ROUND = Constants(
     expert_memory=0.5, nvlink=0.5, link=0.5, dispatch=0.4, dispatch_link=0.5, launch_ms=0.002, collective_ms=0.01,
     crossing_ms=0.05, quantise_ms=0.001, attention_ms=0.003,
 )  # fmt: skip
+EXCHANGE = ExchangeKernel(0.03, 0.02, 0.5)
 DOMAINS = (1, 2, 4, 8, 16, 32, 36, 64, 72)
 
 
@@ -128,13 +129,96 @@ def test_collectives_by_hand() -> None:
     assert ms(gather(8, 16, 1e9), alone) - ms(gather(8, 16, 0.0), alone) > 1e9 / 2 / 50e6
 
 
+def test_a_ring_by_hand() -> None:
+    # a ring of 16 sends 15/16 of the whole over each of its links, whatever the domain; hierarchies 1/2
+    ring, tree = Constants(ring=1.0, spread=0.0), Constants(ring=0.0, spread=0.0)
+    inside = 1e9 * 15 / 16 / 450e6
+    assert ms(gather(8, 16, 1e9), ring) == pytest.approx(inside + 1e9 * 15 / 16 / 50e6)
+    assert ms(gather(8, 16, 1e9), tree) == pytest.approx(inside + 1e9 / 2 / 50e6)
+    assert ms(gather(8, 8, 1e9), ring) == ms(gather(8, 8, 1e9), tree), "inside a domain there is no link"
+    half = Constants(ring=0.5, spread=1.0)
+    assert ms(gather(8, 64, 1e9), half) == pytest.approx(1e9 * (63 / 450e6 + (56 + 7 / 2) / 8 / 50e6) / 64)
+
+
+def test_an_all_reduce_may_be_faster_than_its_halves() -> None:
+    plain, fast = Constants(), Constants(reduce=1.25)
+    assert ms(all_reduce(8, 16, 1e9), fast) == pytest.approx(ms(all_reduce(8, 16, 1e9), plain) / 1.25)
+    assert ms(gather(8, 16, 1e9), fast) == ms(gather(8, 16, 1e9), plain)
+
+
 def test_a_dispatch_by_hand() -> None:
     # 2 copies of a token on 4 GPUs reach 4 x (1 - (3/4)^2) = 7/4 of them, of which 3/4 are other GPUs
-    assert ms(dispatch(8, 4, 2, 1e9)) == pytest.approx(1e9 * 7 / 4 * 3 / 4 / (450e6 * 0.4) + 0.01)
+    moved = 1e9 * 7 / 4 * 3 / 4 / 450e6
+    assert ms(dispatch(8, 4, 2, 1e5, 1e4, None), IDEAL) == pytest.approx(moved)
+    kernel = ExchangeKernel(0.03, 0.02, 0.5)
+    assert ms(dispatch(8, 4, 2, 1e5, 1e4, kernel)) == pytest.approx((moved / 0.5 + 0.03 + 1e5 * 2e-5) / 0.4)
     # two domains: the other one is wanted with probability 1 - (1/2)^2
-    across = dispatch(2, 4, 2, 1e9)
+    across = dispatch(2, 4, 2, 1e5, 1e4, kernel)
     assert float(across.over_link) == pytest.approx(1e9 * 3 / 4) and across.crossings == 1
-    assert ms(dispatch(8, 1, 2, 1e9)) == 0
+    more = ms(across) - ms(dispatch(4, 4, 2, 1e5, 1e4, kernel))
+    assert more == pytest.approx(1e9 * 3 / 4 / (50e6 * 0.5) + 0.05)
+    assert ms(dispatch(8, 1, 2, 1e5, 1e4, kernel)) == 0
+
+
+def deepseek(serving: str, gpu: str = "h200_sxm", form: str = "fp8_block", **changed: object) -> Engine:
+    """DeepSeek with whole experts on 16 ranks of two attention-TP GPUs."""
+    cut = Partition(tp=2, attention_dp=8, moe_ep=16)
+    used = formats(f"gemm:{form} moe:{form} kv:fp8 fmha:bfloat16")
+    return replace(Engine(DEEPSEEK, GPUS[gpu], used, cut, 8, serving, "operators"), **changed)
+
+
+def exchanged(engine: Engine, tokens: float, decodes: bool) -> list[Operator]:
+    return exchanges(engine, np.array([tokens]), np.array([decodes]))
+
+
+def test_tokens_are_sent_in_the_width_that_their_engine_sends() -> None:
+    for serving, gpu, form, width in (
+        ("sglang", "h200_sxm", "fp8_block", 1.0), ("trtllm", "h200_sxm", "fp8_block", 2.0),
+        ("trtllm", "b200_sxm", "nvfp4", 9 / 16), ("sglang", "h200_sxm", "bfloat16", 2.0),
+    ):  # fmt: skip
+        there, back = exchanged(deepseek(serving, gpu, form), 100.0, False)
+        ratio = float(there.over_link[0] / back.over_link[0])  # type: ignore[index]
+        assert ratio == pytest.approx(width / 2, rel=1e-3), (serving, gpu, form)
+    for serving, gpu, form, width in (
+        ("trtllm", "b200_sxm", "fp8_block", 1.0), ("trtllm", "h200_sxm", "fp8_block", 2.0),
+        ("sglang", "b200_sxm", "fp8_block", 2.0), ("trtllm", "gb200", "nvfp4", 9 / 16),
+        ("trtllm", "gb200", "w4a8_mxfp4_mxfp8", 2.0),
+    ):  # fmt: skip
+        gathered, scattered = exchanged(deepseek(serving, gpu, form, dispatches=False), 100.0, False)
+        ratio = float(gathered.over_nvlink[0] / scattered.over_nvlink[0])  # type: ignore[index]
+        assert ratio == pytest.approx(width / 2, rel=1e-3), (serving, gpu, form)
+
+
+def test_exchanges_of_prompts_and_of_decodes_are_two_kernels() -> None:
+    few, many = ExchangeKernel(0.01, 0.001, 0.5), ExchangeKernel(0.05, 0.1, 0.25)
+    engine = deepseek("sglang", other_kernels=(None, None, many, few))
+    both = exchanges(engine, np.array([100.0, 100.0]), np.array([True, False]))
+    for one, two, together in zip(exchanged(engine, 100.0, True), exchanged(engine, 100.0, False), both, strict=True):
+        assert np.concatenate([one.over_nvlink, two.over_nvlink]) == pytest.approx(together.over_nvlink)  # type: ignore[arg-type]
+        assert np.concatenate([one.handled_ms, two.handled_ms]) == pytest.approx(together.handled_ms)  # type: ignore[arg-type]
+        assert float(one.handled_ms[0]) == pytest.approx(0.01 + 50 * 1e-6)  # type: ignore[index]
+    one_node = exchanged(replace(engine, exchanged=8), 100.0, True)
+    assert all(float(np.sum(one.over_link)) == 0 and one.crossings == 0 for one in one_node)
+
+
+def test_kernels_of_sent_tokens_are_the_engines_own_where_there_are_any() -> None:
+    sets, form = expert_kernels(), "fp8_block" + SENT
+    h200, b200 = GPUS["h200_sxm"], GPUS["b200_sxm"]
+    assert nearest(sets, form, h200, "sglang") == sets[form, "hopper", "sglang", "h200_sxm"]
+    assert nearest(sets, form, h200, "trtllm") == sets[form, "hopper", "trtllm", "h200_sxm"]
+    assert nearest(sets, form, h200, "vllm") == sets["fp8_block", "hopper", "vllm", "h200_sxm"]
+    assert nearest(sets, form, b200, "trtllm") == sets["fp8_block", "blackwell", "trtllm", "b200_sxm"]
+    assert nearest(sets, "bfloat16" + SENT, h200, "sglang") == sets["bfloat16", "hopper", "sglang", "h200_sxm"]
+    without = {key: one for key, one in sets.items() if key[0] != form or key[2] != "sglang"}
+    assert nearest(without, form, h200, "sglang") == sets[form, "hopper", "*", "*"], "SGLang runs no plain kernel there"
+
+
+def test_only_gpus_that_were_not_measured_run_a_kernel_of_stronger_ones() -> None:
+    sets = expert_kernels()
+    for name in ("b200_sxm", "b300_sxm", "gb200"):
+        assert nearest(sets, "fp8", GPUS[name], None) == sets["fp8", "blackwell", "*", "*"], name
+    weak = nearest(sets, "fp8", GPUS["h20_sxm"], "trtllm")
+    assert weak.compute > sets["fp8", "hopper", "trtllm", "*"].compute
 
 
 def test_point_to_point_by_hand() -> None:
@@ -241,8 +325,8 @@ def test_shared_experts_run_beside_routed_ones_in_decode_steps() -> None:
 
 def collectives(domain: int, group: int, size: float) -> list[Operator]:
     return [
-        gather(domain, group, size), all_reduce(domain, group, size), dispatch(domain, group, 8, size),
-        send(group > domain, size),
+        gather(domain, group, size), all_reduce(domain, group, size),
+        dispatch(domain, group, 8, size / 7168, 7168.0, EXCHANGE), send(group > domain, size),
     ]  # fmt: skip
 
 
