@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def options_of(
-    hint: Path | None = None, no_tiebreak: bool = False, plain: bool = False, **run: Any
+    hint: Path | None = None, no_tiebreak: bool = False, plain: bool = False, no_dual: bool = False, **run: Any
 ) -> tuple[Options, list[str]]:
     """
     Options from the arguments that say how to run, and the list that collects the back end's log.
@@ -50,6 +50,7 @@ def options_of(
         controls=chosen,
         hint=read_json(hint) or {} if hint else None,
         incremental=not plain,
+        dual=not no_dual,
     )
     return options, lines
 

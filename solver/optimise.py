@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,23 @@ class Clock:
         if left <= 0:
             raise Stopped
         return replace(self.controls, time_limit_s=left)
+
+    @staticmethod
+    def now() -> float:
+        """Seconds of the clock."""
+        return time.perf_counter()
+
+    def until(self, share: float) -> float:
+        """
+        When a part of the time that is left will be over; without a limit never.
+
+        Raises
+        ------
+        Stopped
+            As for :meth:`remaining`.
+        """
+        left = self.remaining().time_limit_s
+        return math.inf if left is None else self.now() + share * left
 
     def stopped(self, reason: BaseException) -> None:
         """Notes why a search ended early: after an interrupt nothing further is solved."""

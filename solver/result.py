@@ -95,6 +95,8 @@ class Result:
         How it was computed.
     reasons
         Why an instance is infeasible, one finding each.
+    dual
+        The certificate of a dual bound, where one was computed.
     """
 
     instance: Instance
@@ -108,6 +110,7 @@ class Result:
     proved: tuple[str, ...]
     run: Run
     reasons: tuple[Mapping[str, object], ...] = field(default=())
+    dual: Mapping[str, Any] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -144,6 +147,7 @@ class Result:
             "totals": None if self.deployment is None else totals_dict(self.deployment),
             "slack": [] if self.deployment is None else [slack.as_dict() for slack in slacks(self.deployment)],
             "infeasibility": [dict(reason) for reason in self.reasons],
+            **({} if self.dual is None else {"dual_bound": dict(self.dual)}),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from solver.dual_bound import PROOF
 from solver.engines import EngineSet
 from solver.instance import Instance
 from solver.result import Result, Run, Status
@@ -33,6 +34,7 @@ def judged(
         proved=staged.proved,
         run=run,
         reasons=reasons,
+        dual=staged.dual,
     )
     return result if staged.deployment is None else verified(result)
 
@@ -52,6 +54,8 @@ def _proof(staged: Staged, run: Run) -> str:
         return f"not proved: {stopped}"
     if staged.objective.model_hash == "limit":
         return "bound proved by comparing all pairs of points in rational arithmetic"
+    if staged.objective.model_hash == PROOF:
+        return "bound proved by multipliers of what workloads share, evaluated twice in rational arithmetic"
     what = "infeasibility" if staged.objective.verdict == "infeasible" else "bound"
     by = f"cp-sat {run.backend_version}" if run.backend == "cp-sat" else "cp-sat"
     revoked = [claim for claim in run.claims if claim.get("revoked")]

@@ -1,0 +1,126 @@
+"""What duality gives a search: a start, an exact bound, and columns that no better deployment can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from solver.backends.base import BackendError
+from solver.column import Column
+from solver.columns import Candidates
+from solver.deployment import Deployment
+from solver.dual_bound import DualBound
+from solver.formulation.points import most_flow
+from solver.instance import Instance
+from solver.measure import objective_of
+from solver.multipliers import best_bound
+from solver.optimise import WIDE, Clock, Stopped
+from solver.relaxation import NOUGHT, Relaxation, relaxation_of
+from solver.resources import prices_of, resources_of
+from solver.start import started
+from solver.verify_dual import bound_again
+
+LEAST_PARTS = 10
+"""Workloads x pools from which duality is asked first; with large fleets, whenever there is more than one."""
+BESIDE = 4
+"""Columns of least price for each role of a way that the relaxation uses, which a start may use beside its own."""
+
+
+@dataclass(frozen=True)
+class Dual:
+    """
+    What is known before any search.
+
+    Parameters
+    ----------
+    start
+        A deployment that holds exactly, or None.
+    value
+        No deployment's measure is above it: evaluated twice, by separate code; None without a bound.
+    certificate
+        What the bound rests on, for the result file.
+    excluded
+        Engine and batch of points that no deployment uses which is at least as good as the start.
+    """
+
+    start: Deployment | None
+    value: Fraction | None
+    certificate: Mapping[str, Any] | None
+    excluded: frozenset[tuple[int, int]]
+
+
+def wants(instance: Instance, columns: Sequence[Column]) -> bool:
+    """
+    Whether duality is asked: where several workloads or pools make an instance large, and no family of it is unknown
+    to the bound's check (hand-over) or its measure a ratio.
+    """
+    parts = len(instance.workloads) * len(instance.pools)
+    wide = any(column.most > WIDE for column in columns)
+    large = parts >= LEAST_PARTS or (wide and parts > 1)
+    return large and instance.objective != "throughput_per_gpu" and not instance.limits_handover
+
+
+def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Deployment | None) -> Dual:
+    """
+    Bound, start and exclusions.
+
+    Parameters
+    ----------
+    instance, candidates
+        The instance and its points.
+    clock
+        Time.
+    start
+        A deployment known to hold, or None.
+    """
+    columns, measure = candidates.columns(), objective_of(instance)
+    rows = resources_of(instance, (column.engine for column in columns))
+    most = most_flow(instance, columns)
+    try:
+        relaxation = relaxation_of(instance, columns, measure, rows)
+        if relaxation is None:
+            return Dual(start, None, None, frozenset())
+        bound = best_bound(instance, columns, measure, rows, relaxation, most, clock)
+        found = started(instance, candidates, clock, _likely(columns, relaxation, bound))
+    except (BackendError, Stopped, KeyboardInterrupt) as reason:
+        clock.stopped(reason)
+        return Dual(start, None, None, frozenset())
+    known = [deployment for deployment in (start, found) if deployment is not None]
+    best = max(known, key=measure.of, default=None)
+    excluded = frozenset[tuple[int, int]]()
+    if best is not None:
+        excluded = _excluded(columns, bound, measure.of(best))
+    certificate = bound.as_dict()
+    value = bound_again(instance, candidates.engine_set, certificate)
+    return Dual(best, value, {**certificate, "value": str(value)}, excluded)
+
+
+def _likely(columns: Sequence[Column], relaxation: Relaxation, bound: DualBound) -> tuple[Column, ...]:
+    """The columns that the relaxation or the plans of the bound use, and the cheapest beside them."""
+    used = {place for place, count in enumerate(relaxation.replicas) if count > NOUGHT}
+    used |= {place for alone in bound.alone.values() for place in alone.plan}
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, column in enumerate(columns):
+        joint = column.engine.joint if column.role != "colocated" else ()
+        groups.setdefault((column.engine.workload.name, column.role, joint), []).append(place)
+
+    def price(place: int) -> Fraction:
+        column = columns[place]
+        return prices_of(column.engine, bound.measure.prices, bound.multipliers) / column.requests_per_s
+
+    kept = set(used)
+    for group in groups.values():
+        if used.intersection(group):
+            kept |= set(sorted(group, key=price)[:BESIDE])
+    return tuple(columns[place] for place in sorted(kept))
+
+
+def _excluded(columns: Sequence[Column], bound: DualBound, value: Fraction) -> frozenset[tuple[int, int]]:
+    """The points with which the bound is below a value that is reached: not even as good a deployment uses them."""
+    return frozenset(
+        (column.engine.index, column.batch)
+        for place, column in enumerate(columns)
+        if bound.with_column(place, column.engine.workload.name) < value
+    )
