@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
 
-MOST_NODES = 200
-"""Nodes of one search; beyond, the answer is the bound without whole replicas."""
+MOST_NODES = (5000, 200)
+"""Nodes of the first search, and of each other; beyond, the answer is the bound without whole replicas."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class _Search:
 
     def __init__(self, cover: Cover, flow: int) -> None:
         self.cover, self.flow, self.nodes = cover, flow, 0
+        self.most = MOST_NODES[bool(cover._known)]
         self.best: int | None = None
         self.plan: dict[int, int] = {}
 
@@ -96,7 +97,7 @@ class _Search:
         if self.best is None or self.cover.least(self.flow, 0) < self.best:
             self._go(0, self.flow, 0, {}, frozenset())
         floor = max(self.cover.least(self.flow, 0), self.cover._cheapest)
-        if self.best is None or self.nodes > MOST_NODES:  # stopped, or no replicas carry so much
+        if self.best is None or self.nodes > self.most:  # stopped, or no replicas carry so much
             return floor, self.plan
         return self.best, self.plan
 
@@ -111,7 +112,7 @@ class _Search:
             following = place + 1 < len(items)
             for count in range(min(-(-left // item.rate), item.most), 0, -1):
                 self.nodes += 1
-                if self.nodes > MOST_NODES:
+                if self.nodes > self.most:
                     return
                 rest, price = left - count * item.rate, paid + count * item.price
                 if rest <= 0:

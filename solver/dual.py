@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from solver.assembly import assembled
 from solver.backends.base import BackendError
 from solver.column import Column
 from solver.columns import Candidates
@@ -82,25 +83,39 @@ def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Dep
         relaxation = relaxation_of(instance, columns, measure, rows)
         if relaxation is None:
             return Dual(start, None, None, frozenset())
-        bound = best_bound(instance, columns, measure, rows, relaxation, most, clock)
-        found = started(instance, candidates, clock, _likely(columns, relaxation, bound))
+        bound, cuts = best_bound(instance, columns, measure, rows, relaxation, most, clock)
     except (BackendError, Stopped, KeyboardInterrupt) as reason:
         clock.stopped(reason)
         return Dual(start, None, None, frozenset())
-    known = [deployment for deployment in (start, found) if deployment is not None]
-    best = max(known, key=measure.of, default=None)
-    excluded = frozenset[tuple[int, int]]()
-    if best is not None:
-        excluded = _excluded(columns, bound, measure.of(best))
     certificate = bound.as_dict()
     value = bound_again(instance, candidates.engine_set, certificate)
+    best, excluded = start, frozenset[tuple[int, int]]()
+    find = (
+        lambda: assembled(instance, candidates.engine_set, columns, rows, cuts, clock),
+        lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound)),
+        lambda: started(instance, candidates, clock, candidates.without(excluded).columns()),
+    )
+    for attempt in find:
+        found = None if best is not None and measure.of(best) == value else _tried(attempt, clock)
+        best = max((d for d in (best, found) if d is not None), key=measure.of, default=None)
+        if best is not None:
+            excluded = _excluded(columns, bound, measure.of(best))
     return Dual(best, value, {**certificate, "value": str(value)}, excluded)
+
+
+def _tried(attempt: Callable[[], Deployment | None], clock: Clock) -> Deployment | None:
+    """A deployment, where one is found in time."""
+    try:
+        return attempt()
+    except (BackendError, Stopped, KeyboardInterrupt) as reason:
+        clock.stopped(reason)
+        return None
 
 
 def _likely(columns: Sequence[Column], relaxation: Relaxation, bound: DualBound) -> tuple[Column, ...]:
     """The columns that the relaxation or the plans of the bound use, and the cheapest beside them."""
     used = {place for place, count in enumerate(relaxation.replicas) if count > NOUGHT}
-    used |= {place for alone in bound.alone.values() for place in alone.plan}
+    used |= {place for alone in bound.alone.values() for plan in alone.plans for place in plan}
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, column in enumerate(columns):
         joint = column.engine.joint if column.role != "colocated" else ()

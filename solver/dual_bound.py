@@ -24,6 +24,9 @@ from solver.resources import Resource, prices_of
 MOST_HALVINGS = 200
 """Intervals of flow that are halved for one way to serve a workload."""
 
+MOST_PLANS = 6
+"""Plans of a workload that a bound names, the best that were met."""
+
 PROOF = "dual bound"
 """Names the proof of an optimum that such a bound meets."""
 
@@ -71,16 +74,17 @@ class Offer:
         """The most that a flow from one to another is worth at most: the gain of the higher, the price of the lower."""
         return min(self.gain * high - self.price(low), self.straight(low, high))
 
-    def best(self) -> tuple[int, int]:
+    def best(self) -> tuple[int, list[int]]:
         """
-        The most that any flow is worth, from above, and the flow of the best plan met.
+        The most that any flow is worth, from above, and the flows of the best plans met.
 
         Flows are whole numbers here, so intervals are halved until the highest bound is that of a plan.
         """
         flow = self.most if self.gain > self.slope else self.least
-        known = self.gain * flow - self.price(flow)
         if not self.whole:
-            return self.straight(self.least, self.most), flow
+            return self.straight(self.least, self.most), []
+        known = self.gain * flow - self.price(flow)
+        met = [(known, flow)]
         parts = [(-self.above(self.least, self.most), self.least, self.most)]
         for _ in range(MOST_HALVINGS):
             top, low, high = parts[0]
@@ -88,11 +92,11 @@ class Offer:
                 break
             heapq.heappop(parts)
             middle = (low + high) // 2
-            if (worth := self.gain * middle - self.price(middle)) > known:
-                known, flow = worth, middle
+            met.append((self.gain * middle - self.price(middle), middle))
+            known = max(known, met[-1][0])
             for part in ((low, middle), (middle + 1, high)):
                 heapq.heappush(parts, (-self.above(*part), *part))
-        return -parts[0][0], flow
+        return -parts[0][0], [flow for _, flow in heapq.nlargest(MOST_PLANS, met)]
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,13 @@ class Alone:
         At most so much, in the measure.
     column_worth
         The same for plans that use a column, by place of the column.
-    plan
-        Replicas by column of a plan that is worth so much or nearly; empty where none was met.
+    plans
+        Replicas by column of plans that are worth so much or nearly, the best first.
     """
 
     worth: Fraction
     column_worth: Mapping[int, Fraction]
-    plan: Mapping[int, int]
+    plans: tuple[Mapping[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -189,17 +193,19 @@ def _alone(
     none = None if workload.requests_per_s is not None else 0
     found = _best_of(offers)
     worth = max((value for value in (none, found and found[0]) if value is not None), default=0)
-    plan: dict[int, int] = {}
-    if found is not None and found[2].whole and (none is None or found[0] > none):
-        for cover in found[2].covers:
-            plan |= cover.plan(found[1])[1]
+    plans = [] if found is None else [_plan(found[2], flow) for flow in found[1]]
     using = _using(offers, instance.serving.engines_per_role == 1)
-    return Alone(Fraction(worth, unit), {p: Fraction(using.get(p, worth)) / unit for p in places}, plan)
+    return Alone(Fraction(worth, unit), {p: Fraction(using.get(p, worth)) / unit for p in places}, tuple(plans))
 
 
-def _best_of(offers: Sequence[Offer]) -> tuple[int, int, Offer] | None:
-    """The highest of the offers' bounds, with its flow; one that cannot be the highest is not looked into."""
-    found: tuple[int, int, Offer] | None = None
+def _plan(offer: Offer, flow: int) -> dict[int, int]:
+    """The replicas that carry a flow, by column."""
+    return {place: count for cover in offer.covers for place, count in cover.plan(flow)[1].items()}
+
+
+def _best_of(offers: Sequence[Offer]) -> tuple[int, list[int], Offer] | None:
+    """The highest of the offers' bounds, with its flows; one that cannot be the highest is not looked into."""
+    found: tuple[int, list[int], Offer] | None = None
     for offer in sorted(offers, key=lambda offer: -offer.straight(offer.least, offer.most)):
         if found is None or offer.straight(offer.least, offer.most) > found[0]:
             best = offer.best()
@@ -224,7 +230,7 @@ def offers_of(
     gain = measure.weights.get(workload.name, Fraction(0))
     low = workload.requests_per_s or Fraction(0)
     high = most if workload.max_requests_per_s is None else min(most, workload.max_requests_per_s)
-    high = max(low, high)
+    high = max(low, high) if gain else low
     rate_unit = math.lcm(low.denominator, high.denominator, *(c.requests_per_s.denominator for c in columns.values()))
     unit = math.lcm(rate_unit * gain.denominator, *(price.denominator for price in prices.values()))
     alone = instance.serving.engines_per_role == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 from solver.column import Column
-from solver.dual_bound import DualBound, dual_bound
+from solver.dual_bound import DualBound, Multipliers, dual_bound
 from solver.instance import Instance, Workload
 from solver.measure import Measure
 from solver.optimise import Clock
@@ -23,8 +25,33 @@ LEAST_STEP = 1e-6
 LONGEST_SHARE = 0.2
 """Part of the time that is left which the rounds may take."""
 
-Cut = tuple[str, float, list[float]]
-"""Workload, worth of a plan before paying, and what the plan takes of each row."""
+MOST_TIES = 4
+"""Multipliers at which two plans tie that are tried in place of rounded ones."""
+TIE_REACH = Fraction(1, 10**4)
+"""Relative distance to a rounded multiplier within which a tie is looked for."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """
+    A plan of one workload: whatever the multipliers, the workload is worth at least as much alone.
+
+    Parameters
+    ----------
+    workload
+        Name of the workload.
+    plan
+        Replicas by place of the column.
+    worth
+        Its measure, before paying for what it shares.
+    taken
+        What it takes of each row.
+    """
+
+    workload: str
+    plan: Mapping[int, int]
+    worth: Fraction
+    taken: tuple[Fraction, ...]
 
 
 def best_bound(
@@ -35,11 +62,12 @@ def best_bound(
     start: Relaxation,
     most: Fraction,
     clock: Clock,
-) -> DualBound:
+) -> tuple[DualBound, list[Cut]]:
     """
-    The lowest bound of some rounds of cutting planes in a trust region (Kelley 1960).
+    The lowest bound of some rounds of cutting planes in a trust region (Kelley 1960), and the plans that were met.
 
-    Every bound is exact, whatever the multipliers; the floats of the rounds only choose which to try.
+    Every bound is exact, whatever the multipliers; the floats of the rounds only choose which to try. At the lowest
+    bound two plans of a workload often tie, so that no rounded multiplier reaches it: last, exact ties are tried.
 
     Parameters
     ----------
@@ -54,38 +82,61 @@ def best_bound(
     """
     best = dual_bound(instance, columns, measure, start.multipliers, most)
     scale = max((float(value) for value in measure.weights.values()), default=0.0) or 1.0
-    cuts = _cuts(instance, columns, best, rows, scale)
+    cuts = _cuts(instance, columns, best, rows)
     step, until = FIRST_STEP, clock.until(LONGEST_SHARE)
     for _ in range(MOST_ROUNDS if start.multipliers else 0):
         if clock.now() > until or step < LEAST_STEP:
             break
         centre = {row: float(value) / scale for row, value in best.multipliers}
-        found = _master(instance, rows, cuts, centre, step)
+        found = _master(instance, rows, cuts, centre, step, scale)
         if found is None:
             break
         tried = tuple((row, short(value * scale)) for row, value in zip(rows, found, strict=True) if value > 0)
         bound = dual_bound(instance, columns, measure, tried, most)
-        cuts += _cuts(instance, columns, bound, rows, scale)
+        cuts += _cuts(instance, columns, bound, rows)
         step = min(2 * step, 10 * FIRST_STEP) if bound.value < best.value else step / 4
         best = min(best, bound, key=lambda b: b.value)
-    return best
+    for tied in _ties(rows, best, cuts):
+        if clock.now() > until:
+            break
+        bound = dual_bound(instance, columns, measure, tied, most)
+        cuts += _cuts(instance, columns, bound, rows)
+        best = min(best, bound, key=lambda b: b.value)
+    return best, cuts
 
 
-def _cuts(
-    instance: Instance, columns: Sequence[Column], bound: DualBound, rows: Sequence[Resource], scale: float
-) -> list[Cut]:
-    """The plans that a bound met, as cuts."""
+def _cuts(instance: Instance, columns: Sequence[Column], bound: DualBound, rows: Sequence[Resource]) -> list[Cut]:
+    """The plans that a bound met."""
     cuts = []
     for workload in instance.workloads:
-        plan = bound.alone[workload.name].plan
-        if plan:
+        for plan in bound.alone[workload.name].plans:
             chosen = [(columns[place], count) for place, count in plan.items()]
             prices = bound.measure.prices
             paid = sum(n * c.gpus * prices.get(c.engine.pool.name, Fraction(0)) for c, n in chosen)
             worth = bound.measure.weights.get(workload.name, Fraction(0)) * _flow(workload, chosen) - paid
-            taken = [float(sum(n * row.use(c.engine) for c, n in chosen)) for row in rows]
-            cuts.append((workload.name, float(worth) / scale, taken))
+            taken = tuple(sum((n * row.use(c.engine) for c, n in chosen), Fraction(0)) for row in rows)
+            cuts.append(Cut(workload.name, plan, worth, taken))
     return cuts
+
+
+def _ties(rows: Sequence[Resource], best: DualBound, cuts: Sequence[Cut]) -> list[Multipliers]:
+    """The best multipliers with one of them moved to where two plans of a workload are worth the same."""
+    found: dict[Multipliers, Fraction] = {}
+    values = dict(best.multipliers)
+    for place, row in enumerate(rows):
+        now = values.get(row, Fraction(0))
+        for a, b in combinations(cuts, 2) if now else ():
+            if a.workload == b.workload and a.taken[place] != b.taken[place]:
+                net = [
+                    cut.worth
+                    - sum((values.get(r, Fraction(0)) * t for r, t in zip(rows, cut.taken, strict=True) if r != row), Fraction(0))
+                    for cut in (a, b)
+                ]
+                tie = (net[0] - net[1]) / (a.taken[place] - b.taken[place])
+                if 0 < abs(tie - now) <= TIE_REACH * now:
+                    moved = tuple((r, tie if r == row else value) for r, value in best.multipliers)
+                    found.setdefault(moved, abs(tie - now) / now)
+    return sorted(found, key=lambda moved: found[moved])[:MOST_TIES]
 
 
 def _flow(workload: Workload, chosen: Sequence[tuple[Column, int]]) -> Fraction:
@@ -98,7 +149,12 @@ def _flow(workload: Workload, chosen: Sequence[tuple[Column, int]]) -> Fraction:
 
 
 def _master(
-    instance: Instance, rows: Sequence[Resource], cuts: Sequence[Cut], centre: dict[Resource, float], step: float
+    instance: Instance,
+    rows: Sequence[Resource],
+    cuts: Sequence[Cut],
+    centre: dict[Resource, float],
+    step: float,
+    scale: float,
 ) -> list[float] | None:
     """The multipliers near the centre at which the plans met so far allow the lowest bound."""
     from ortools.math_opt.python import mathopt
@@ -111,19 +167,19 @@ def _master(
         reach = max(step * middle, widest * 1e-3)
         lambdas.append(model.add_variable(lb=max(0.0, middle - reach), ub=middle + reach))
         model.objective.set_linear_coefficient(lambdas[-1], float(row.limit))
-    named = {name for name, _, _ in cuts}
+    named = {cut.workload for cut in cuts}
     alone = {}
     for workload in instance.workloads:
         if workload.name in named:
             low = 0.0 if workload.requests_per_s is None else -math.inf
             alone[workload.name] = model.add_variable(lb=low)
             model.objective.set_linear_coefficient(alone[workload.name], 1.0)
-    for name, worth, taken in cuts:
-        cut = model.add_linear_constraint(lb=worth)
-        cut.set_coefficient(alone[name], 1.0)
-        for value, used in zip(lambdas, taken, strict=True):
+    for cut in cuts:
+        line = model.add_linear_constraint(lb=float(cut.worth) / scale)
+        line.set_coefficient(alone[cut.workload], 1.0)
+        for value, used in zip(lambdas, cut.taken, strict=True):
             if used:
-                cut.set_coefficient(value, used)
+                line.set_coefficient(value, float(used))
     model.objective.is_maximize = False
     result = mathopt.solve(model, mathopt.SolverType.GLOP)
     if result.termination.reason.name != "OPTIMAL":

@@ -19,9 +19,9 @@ from costmodels.operating_curve import Role
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Pool, Workload
 
-MOST_LABELS = 3000
-"""Labels of one search; beyond, a flow is priced without whole replicas."""
-MOST_PARTS = 3000
+MOST_LABELS = (20000, 400)
+"""Labels of the first search of a role, and of each other; beyond, a flow is priced without whole replicas."""
+MOST_PARTS = 400
 """Intervals of flow that one claim may take."""
 
 
@@ -172,7 +172,7 @@ def _ways(
         if rate and rate > best.get(key, (0,))[0]:
             best[key] = (rate, engine)
     low = workload.requests_per_s or Fraction(0)
-    high = max(low, _cap(instance, workload, best))
+    high = max(low, _cap(instance, workload, best)) if gain else low  # without gain no flow is worth more than the least
     per = math.lcm(low.denominator, high.denominator, *(rate.denominator for rate, _ in best.values()))
     unit = math.lcm(per * gain.denominator, *(paid[e.index].denominator for _, e in best.values()))
     found: dict[tuple[str, Any], list[_Kind]] = {}
@@ -260,11 +260,12 @@ def _shown(way: _Way, claim: int) -> int:
 def _price(way: _Way, flow: int, known: dict[tuple[int, int], int]) -> int:
     for number, kinds in enumerate(way.roles):
         if (number, flow) not in known:
-            known[number, flow] = cheapest(kinds, flow, way.alone)
+            most = MOST_LABELS[any(role == number for role, _ in known)]
+            known[number, flow] = cheapest(kinds, flow, way.alone, most)
     return sum(known[number, flow] for number in range(len(way.roles)))
 
 
-def cheapest(kinds: Sequence[Any], flow: int, alone: bool) -> int:
+def cheapest(kinds: Sequence[Any], flow: int, alone: bool, most: int) -> int:
     """
     A price that no replicas carrying a flow go below, one replica at least.
 
@@ -279,8 +280,8 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool) -> int:
     best = min(singles, default=beyond)
     labels: dict[frozenset[str], list[tuple[int, int]]] = {frozenset(): [(0, 0)]}
     for kind in ordered[:-1]:
-        best = _extend(labels, kind, last, flow, best, step, alone)
-        if sum(map(len, labels.values())) > MOST_LABELS:
+        best = _extend(labels, kind, last, flow, best, step, alone, most)
+        if sum(map(len, labels.values())) > most:
             return floor
     for pools, group in labels.items():
         for price, carried in group if not (alone and last.pool in pools) else ():
@@ -291,7 +292,14 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool) -> int:
 
 
 def _extend(
-    labels: dict[frozenset[str], list[tuple[int, int]]], kind: Any, last: Any, flow: int, best: int, step: int, alone: bool
+    labels: dict[frozenset[str], list[tuple[int, int]]],
+    kind: Any,
+    last: Any,
+    flow: int,
+    best: int,
+    step: int,
+    alone: bool,
+    most: int,
 ) -> int:
     """Adds replicas of a kind to all labels; returns the lowest price of a whole cover so far."""
     added: dict[frozenset[str], list[tuple[int, int]]] = {}
@@ -305,7 +313,7 @@ def _extend(
                 if rest <= 0:
                     best = min(best, paid)
                     break
-                if paid + -(-rest * last.price // (last.rate * step)) * step >= best or len(target) > MOST_LABELS:
+                if paid + -(-rest * last.price // (last.rate * step)) * step >= best or len(target) > most:
                     break
                 target.append((paid, flow - rest))
     for pools, group in added.items():
