@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd
 
-MOST_NODES = (5000, 200)
-"""Nodes of the first search, and of each other; beyond, the answer is the bound without whole replicas."""
+MOST_NODES = (200, 5000)
+"""Nodes of one search, and of one where only a single flow is asked for; beyond, the answer is a bound."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,13 @@ class Cover:
         What may run.
     alone
         Whether at most one item of a pool may run (one engine per role); else any may be mixed.
+    single
+        Whether only a single flow will be asked for, so that its search may take longer.
     """
 
     items: Sequence[Item]
     alone: bool
+    single: bool = False
     _known: dict[int, tuple[int, dict[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class _Search:
 
     def __init__(self, cover: Cover, flow: int) -> None:
         self.cover, self.flow, self.nodes = cover, flow, 0
-        self.most = MOST_NODES[bool(cover._known)]
+        self.most = MOST_NODES[cover.single]
         self.best: int | None = None
         self.plan: dict[int, int] = {}
 

@@ -24,6 +24,8 @@ from solver.resources import Resource, prices_of
 MOST_HALVINGS = 200
 """Intervals of flow that are halved for one way to serve a workload."""
 
+MOST_POOLS = 3
+"""Pools beyond which a flow that is not given is priced without whole replicas: with more, mixing hides their size."""
 MOST_PLANS = 6
 """Plans of a workload that a bound names, the best that were met."""
 
@@ -82,7 +84,7 @@ class Offer:
         """
         flow = self.most if self.gain > self.slope else self.least
         if not self.whole:
-            return self.straight(self.least, self.most), []
+            return self.straight(self.least, self.most), [flow]
         known = self.gain * flow - self.price(flow)
         met = [(known, flow)]
         parts = [(-self.above(self.least, self.most), self.least, self.most)]
@@ -194,13 +196,16 @@ def _alone(
     found = _best_of(offers)
     worth = max((value for value in (none, found and found[0]) if value is not None), default=0)
     plans = [] if found is None else [_plan(found[2], flow) for flow in found[1]]
-    using = _using(offers, instance.serving.engines_per_role == 1)
-    return Alone(Fraction(worth, unit), {p: Fraction(using.get(p, worth)) / unit for p in places}, tuple(plans))
+    using = {} if instance.serving.hybrid else _using(offers, instance.serving.engines_per_role == 1)
+    return Alone(
+        Fraction(worth, unit), {p: Fraction(using.get(p, worth)) / unit for p in places}, tuple(filter(None, plans))
+    )
 
 
 def _plan(offer: Offer, flow: int) -> dict[int, int]:
-    """The replicas that carry a flow, by column."""
-    return {place: count for cover in offer.covers for place, count in cover.plan(flow)[1].items()}
+    """The replicas that carry a flow, by column; none where no replicas carry so much."""
+    parts = [cover.plan(flow)[1] for cover in offer.covers]
+    return {place: count for part in parts for place, count in part.items()} if all(parts) else {}
 
 
 def _best_of(offers: Sequence[Offer]) -> tuple[int, list[int], Offer] | None:
@@ -224,7 +229,7 @@ def offers_of(
     """
     The ways to serve a workload in whole numbers, and how many of these make one of the measure.
 
-    With ``hybrid`` a workload may take two ways at once; the flow of each is then at most at the slope of the cheaper, so
+    With ``hybrid`` a workload may take two ways at once; its flow then costs at least the slope of the cheaper one, so
     each way stands alone without whole replicas.
     """
     gain = measure.weights.get(workload.name, Fraction(0))
@@ -234,6 +239,7 @@ def offers_of(
     rate_unit = math.lcm(low.denominator, high.denominator, *(c.requests_per_s.denominator for c in columns.values()))
     unit = math.lcm(rate_unit * gain.denominator, *(price.denominator for price in prices.values()))
     alone = instance.serving.engines_per_role == 1
+    whole = not instance.serving.hybrid and (not gain or len(instance.pools) <= MOST_POOLS)
 
     def cover(role: str, joint: tuple[str, ...] | None) -> Cover | None:
         items = [
@@ -241,7 +247,7 @@ def offers_of(
             for p, c in columns.items()
             if c.role == role and (joint is None or c.engine.joint == joint)
         ]
-        return Cover(items, alone) if items else None
+        return Cover(items, alone, not gain) if items else None
 
     offers = []
     joints = sorted({c.engine.joint for c in columns.values() if c.role == "prefill"})
@@ -252,9 +258,7 @@ def offers_of(
         if len(covers) == len(way):
             slope = sum((part.slope for part in covers), Fraction(0))
             bounds = int(low * rate_unit), int(high * rate_unit)
-            offers.append(
-                Offer(covers, int(gain * unit / rate_unit), *bounds, not instance.serving.hybrid, slope)
-            )
+            offers.append(Offer(covers, int(gain * unit / rate_unit), *bounds, whole, slope))
     return offers, unit
 
 
@@ -263,10 +267,10 @@ def _using(offers: Sequence[Offer], alone: bool) -> dict[int, Fraction]:
     For each column the most that plans with a replica of it are worth, without whole replicas elsewhere.
 
     One replica of the column is paid for; what else its role needs is carried by the cheapest items that may run beside
-    it. With ``hybrid`` that may be any way's, so nothing is said there.
+    it. With ``hybrid`` that may be any way's, so it does not hold there.
     """
     found: dict[int, Fraction] = {}
-    for offer in offers if all(offer.whole for offer in offers) else ():
+    for offer in offers:
         for cover in offer.covers:
             rest = offer.slope - cover.slope
             for item in cover.items:

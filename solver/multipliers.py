@@ -17,12 +17,12 @@ from solver.optimise import Clock
 from solver.relaxation import Relaxation, short
 from solver.resources import Resource
 
-MOST_ROUNDS = 16
+MOST_ROUNDS = 12
 """Bounds that are evaluated."""
 FIRST_STEP = 0.03
 """Share by which a multiplier may move at first; wider after a better bound, narrower after a worse."""
-LEAST_STEP = 1e-6
-LONGEST_SHARE = 0.2
+LEAST_STEP = 1e-5
+LONGEST_SHARE = 0.1
 """Part of the time that is left which the rounds may take."""
 
 MOST_TIES = 4
@@ -96,7 +96,7 @@ def best_bound(
         cuts += _cuts(instance, columns, bound, rows)
         step = min(2 * step, 10 * FIRST_STEP) if bound.value < best.value else step / 4
         best = min(best, bound, key=lambda b: b.value)
-    for tied in _ties(rows, best, cuts):
+    for tied in _ties(best, cuts, rows):
         if clock.now() > until:
             break
         bound = dual_bound(instance, columns, measure, tied, most)
@@ -119,24 +119,20 @@ def _cuts(instance: Instance, columns: Sequence[Column], bound: DualBound, rows:
     return cuts
 
 
-def _ties(rows: Sequence[Resource], best: DualBound, cuts: Sequence[Cut]) -> list[Multipliers]:
-    """The best multipliers with one of them moved to where two plans of a workload are worth the same."""
-    found: dict[Multipliers, Fraction] = {}
-    values = dict(best.multipliers)
-    for place, row in enumerate(rows):
-        now = values.get(row, Fraction(0))
-        for a, b in combinations(cuts, 2) if now else ():
-            if a.workload == b.workload and a.taken[place] != b.taken[place]:
-                net = [
-                    cut.worth
-                    - sum((values.get(r, Fraction(0)) * t for r, t in zip(rows, cut.taken, strict=True) if r != row), Fraction(0))
-                    for cut in (a, b)
-                ]
-                tie = (net[0] - net[1]) / (a.taken[place] - b.taken[place])
-                if 0 < abs(tie - now) <= TIE_REACH * now:
-                    moved = tuple((r, tie if r == row else value) for r, value in best.multipliers)
-                    found.setdefault(moved, abs(tie - now) / now)
-    return sorted(found, key=lambda moved: found[moved])[:MOST_TIES]
+def _ties(best: DualBound, cuts: Sequence[Cut], rows: Sequence[Resource]) -> list[Multipliers]:
+    """Where there is one multiplier: the nearest values at which two plans of a workload are worth the same."""
+    if len(best.multipliers) != 1:
+        return []
+    row, now = best.multipliers[0]
+    place = list(rows).index(row)
+    found: set[Fraction] = set()
+    for name in {cut.workload for cut in cuts}:
+        mine = {(cut.worth, cut.taken[place]) for cut in cuts if cut.workload == name}
+        for (worth, taken), (other, less) in combinations(mine, 2):
+            if taken != less:
+                found.add((worth - other) / (taken - less))
+    near = sorted((tie for tie in found if abs(tie - now) <= TIE_REACH * now), key=lambda tie: (abs(tie - now), tie))
+    return [((row, tie),) for tie in near[:MOST_TIES]]
 
 
 def _flow(workload: Workload, chosen: Sequence[tuple[Column, int]]) -> Fraction:

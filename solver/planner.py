@@ -113,9 +113,7 @@ def solve(what: Instance | str | Path, options: Options | None = None, *, folder
     return judged(instance, engines, replace(staged, dual=dual.certificate), run, reasons)
 
 
-def _dual(
-    instance: Instance, candidates: Candidates, options: Options, clock: Clock, start: Deployment | None
-) -> Dual:
+def _dual(instance: Instance, candidates: Candidates, options: Options, clock: Clock, start: Deployment | None) -> Dual:
     """What is known before the search: from duality where the instance is large, else a start at most."""
     if options.dual and wants(instance, candidates.columns()):
         return dual_of(instance, candidates, clock, start)

@@ -37,7 +37,11 @@ class Resource:
     @property
     def key(self) -> dict[str, Any]:
         """How a result names the row."""
-        return {"row": self.kind, **({"pool": self.pool} if self.pool else {}), **({"size": self.size} if self.size else {})}
+        return {
+            "row": self.kind,
+            **({"pool": self.pool} if self.pool else {}),
+            **({"size": self.size} if self.size else {}),
+        }
 
     def use(self, engine: Engine) -> Fraction:
         """What one replica of an engine takes of it."""
@@ -61,8 +65,8 @@ def resources_of(instance: Instance, engines: Iterable[Engine]) -> list[Resource
     """
     The rows that some engine takes from.
 
-    A group of s' GPUs in a domain holds floor(s'/s) blocks of s GPUs, and a domain of D holds floor(D/s) of them, so the
-    rows of groups hold for any sizes; for sizes that divide each other they are the nested family of C4.
+    A group of s' GPUs in a domain holds floor(s'/s) blocks of s GPUs, and a domain of D holds floor(D/s) of them, so
+    the rows of groups hold for any sizes; for sizes that divide each other they are the nested family of C4.
     """
     every = list(engines)
     rows = [row for pool in instance.pools for row in _of_pool(pool, [e for e in every if e.pool.name == pool.name])]
@@ -87,6 +91,6 @@ def _of_pool(pool: Pool, engines: list[Engine]) -> list[Resource]:
 def prices_of(
     engine: Engine, prices: Mapping[str, Fraction], multipliers: Iterable[tuple[Resource, Fraction]]
 ) -> Fraction:
-    """What one replica of an engine costs: the measure's own price of its GPUs, and the multipliers of what it takes."""
+    """What a replica of an engine costs: the measure's price of its GPUs, and the multipliers of what it takes."""
     own = prices.get(engine.pool.name, Fraction(0)) * engine.curve.partition.gpus
     return own + sum((value * row.use(engine) for row, value in multipliers), Fraction(0))

@@ -41,9 +41,7 @@ def start_of(instance: Instance, candidates: Candidates, clock: Clock) -> Deploy
     return started(instance, candidates, clock, columns)
 
 
-def started(
-    instance: Instance, candidates: Candidates, clock: Clock, columns: tuple[Column, ...]
-) -> Deployment | None:
+def started(instance: Instance, candidates: Candidates, clock: Clock, columns: tuple[Column, ...]) -> Deployment | None:
     """
     The finder's deployment over some columns; None where it has none that the independent verifier calls feasible.
 

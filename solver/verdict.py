@@ -12,6 +12,9 @@ from solver.result import Result, Run, Status
 from solver.stages import Staged
 from solver.verifier import verify
 
+MULTIPLIERS = "bound proved by multipliers"
+"""How the proof of an optimum starts that meets a dual bound."""
+
 
 def judged(
     instance: Instance, engines: EngineSet, staged: Staged, run: Run, reasons: tuple[Mapping[str, object], ...] = ()
@@ -55,7 +58,7 @@ def _proof(staged: Staged, run: Run) -> str:
     if staged.objective.model_hash == "limit":
         return "bound proved by comparing all pairs of points in rational arithmetic"
     if staged.objective.model_hash == PROOF:
-        return "bound proved by multipliers of what workloads share, evaluated twice in rational arithmetic"
+        return f"{MULTIPLIERS} of what workloads share, evaluated twice in rational arithmetic"
     what = "infeasibility" if staged.objective.verdict == "infeasible" else "bound"
     by = f"cp-sat {run.backend_version}" if run.backend == "cp-sat" else "cp-sat"
     revoked = [claim for claim in run.claims if claim.get("revoked")]

@@ -1,9 +1,8 @@
 """
 The dual bound of a result evaluated again: from instance, curves and the multipliers of its certificate.
 
-It shares no code with :mod:`solver.dual_bound`: points are taken from the curves, rows are written down from the text of
-docs/formulation.md, and the least price of a flow is found by labels instead of a depth-first search. Any multipliers
-of at least zero give a bound. What the certificate says that a workload is worth alone is taken as a claim: it is shown
+It shares no code with :mod:`solver.dual_bound`: points are taken from the curves, rows are written down from the
+text of docs/formulation.md, and the least price of a flow is found by labels instead of depth first. Any multipliers of at least zero give a bound. What the certificate says that a workload is worth alone is taken as a claim: it is shown
 to hold, or replaced by what does.
 """
 
@@ -19,9 +18,9 @@ from costmodels.operating_curve import Role
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Pool, Workload
 
-MOST_LABELS = (20000, 400)
-"""Labels of the first search of a role, and of each other; beyond, a flow is priced without whole replicas."""
-MOST_PARTS = 400
+MOST_LABELS = (400, 20000)
+"""Labels of one search, and of one where only a single flow counts; beyond, a flow is priced without whole replicas."""
+MOST_PARTS = 250
 """Intervals of flow that one claim may take."""
 
 
@@ -90,6 +89,29 @@ def bound_again(instance: Instance, engines: EngineSet, certificate: Mapping[str
     return math.floor(total / step) * step
 
 
+def certified(instance: Instance, engines: EngineSet, certificate: Mapping[str, Any]) -> Fraction:
+    """
+    The bound that a certificate proves on the instance's objective, in the objective's unit.
+
+    Raises
+    ------
+    BadCertificate
+        When it is malformed, or about something else than the instance's objective.
+    """
+    value = bound_again(instance, engines, certificate)
+    weights, prices = certificate["weights"], certificate["prices"]
+    if instance.objective == "throughput":
+        worths = {Fraction(w.weight * w.osl) / Fraction(weights.get(w.name, 0) or 1) for w in instance.workloads}
+        if prices or len(weights) != len(instance.workloads) or len(worths) != 1:
+            raise BadCertificate("its weights are not those of the objective")
+        return value * worths.pop()
+    wanted = {p.name: Fraction(1) if instance.objective == "gpus" else p.usd_per_gpu_hour for p in instance.pools}
+    stated = {name: Fraction(text) for name, text in prices.items()}
+    if instance.objective == "throughput_per_gpu" or any(map(Fraction, weights.values())) or stated != wanted:
+        raise BadCertificate("its prices are not those of the objective")
+    return -value
+
+
 def _limit(instance: Instance, row: Mapping[str, Any]) -> Fraction:
     """The right side of a row (C3, C4, C7)."""
     if row["row"] in ("usd", "watts"):
@@ -113,7 +135,9 @@ def _limit(instance: Instance, row: Mapping[str, Any]) -> Fraction:
     raise BadCertificate(f"unknown row {row['row']!r}")
 
 
-def _paid(engine: Engine, prices: Mapping[str, Fraction], rows: Sequence[tuple[Mapping[str, Any], Fraction]]) -> Fraction:
+def _paid(
+    engine: Engine, prices: Mapping[str, Fraction], rows: Sequence[tuple[Mapping[str, Any], Fraction]]
+) -> Fraction:
     """The price of a replica: its GPUs in the measure, and what it takes of each row times the multiplier."""
     pool, shape = engine.pool, engine.curve.partition
     paid = prices.get(pool.name, Fraction(0)) * shape.gpus
@@ -135,7 +159,8 @@ def _taken(pool: Pool, row: Mapping[str, Any], group: int, stages: int, gpus: in
         return gpus
     if row["row"] == "domains":
         return stages * taken
-    return stages * (taken * (domain // row["size"]) if taken else group // row["size"])
+    size = int(row["size"])
+    return stages * (taken * (domain // size) if taken else group // size)
 
 
 def _alone(
@@ -172,7 +197,7 @@ def _ways(
         if rate and rate > best.get(key, (0,))[0]:
             best[key] = (rate, engine)
     low = workload.requests_per_s or Fraction(0)
-    high = max(low, _cap(instance, workload, best)) if gain else low  # without gain no flow is worth more than the least
+    high = max(low, _cap(instance, workload, best)) if gain else low  # else the least flow is best
     per = math.lcm(low.denominator, high.denominator, *(rate.denominator for rate, _ in best.values()))
     unit = math.lcm(per * gain.denominator, *(paid[e.index].denominator for _, e in best.values()))
     found: dict[tuple[str, Any], list[_Kind]] = {}
@@ -238,6 +263,8 @@ def _shown(way: _Way, claim: int) -> int:
     known: dict[tuple[int, int], int] = {}
     slope, worth, parts = way.slope(), claim, [(way.low, way.high)]
     net = way.gain - slope
+    if (straight := math.floor(net * (way.high if net > 0 else way.low))) <= claim + 1:
+        return max(claim, straight)
     for _ in range(MOST_PARTS):
         if not parts:
             return worth
@@ -260,7 +287,7 @@ def _shown(way: _Way, claim: int) -> int:
 def _price(way: _Way, flow: int, known: dict[tuple[int, int], int]) -> int:
     for number, kinds in enumerate(way.roles):
         if (number, flow) not in known:
-            most = MOST_LABELS[any(role == number for role, _ in known)]
+            most = MOST_LABELS[not way.gain]
             known[number, flow] = cheapest(kinds, flow, way.alone, most)
     return sum(known[number, flow] for number in range(len(way.roles)))
 
