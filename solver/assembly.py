@@ -9,6 +9,7 @@ import pulp
 
 from solver.backends.base import BackendError
 from solver.backends.registry import backend
+from solver.clock import Clock
 from solver.column import Column
 from solver.deployment import Deployment
 from solver.engines import EngineSet
@@ -17,7 +18,6 @@ from solver.formulation.unit import total
 from solver.hint import holds
 from solver.instance import Instance
 from solver.multipliers import Cut
-from solver.optimise import Clock
 from solver.resources import Resource
 from solver.start import FINDER
 
@@ -47,7 +47,7 @@ def assembled(
 
     Raises
     ------
-    solver.optimise.Stopped
+    solver.clock.Stopped
         When no time is left.
     """
     different = list({(cut.workload, tuple(sorted(cut.plan.items()))): cut for cut in cuts}.values())

@@ -14,6 +14,7 @@ from solver.backends.base import Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend as backend_of
 from solver.claim import claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import EngineSet, cost_model_of, engines_of
@@ -21,7 +22,6 @@ from solver.frontier import Sweep
 from solver.hint import deployment_from
 from solver.instance import Instance
 from solver.limit import limit_at
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance, read_json
 from solver.result import exact_text, instance_hash

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
+from solver.clock import Stopped
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import CostModel, engines_of
 from solver.instance import Instance, Pool, Workload
 from solver.measure import Measure, demand_of, least_cost
-from solver.optimise import Stopped
 from solver.points import points_of
 from solver.result import exact_text
 from solver.stages import Stages

@@ -9,6 +9,7 @@ from typing import Any
 
 from solver.assembly import assembled
 from solver.backends.base import BackendError
+from solver.clock import Clock, Stopped
 from solver.column import Column
 from solver.columns import Candidates
 from solver.deployment import Deployment
@@ -17,7 +18,7 @@ from solver.formulation.points import most_flow
 from solver.instance import Instance
 from solver.measure import objective_of
 from solver.multipliers import best_bound
-from solver.optimise import WIDE, Clock, Stopped
+from solver.optimise import WIDE
 from solver.relaxation import NOUGHT, Relaxation, relaxation_of
 from solver.resources import prices_of, resources_of
 from solver.start import started

@@ -9,11 +9,11 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
+from solver.clock import Clock
 from solver.column import Column
 from solver.dual_bound import DualBound, Multipliers, dual_bound
 from solver.instance import Instance, Workload
 from solver.measure import Measure
-from solver.optimise import Clock
 from solver.relaxation import Relaxation, short
 from solver.resources import Resource
 

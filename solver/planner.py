@@ -14,6 +14,7 @@ from solver.backends.base import Backend, Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend
 from solver.claim import Claim, claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.diagnose import reasons_for
@@ -23,7 +24,6 @@ from solver.frontier import Frontier, FrontierPoint, sweep_of, swept
 from solver.hint import hinted
 from solver.instance import Instance
 from solver.limit import limit_of
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.result import Result, Run

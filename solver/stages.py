@@ -10,6 +10,7 @@ from typing import Any
 
 from costmodels.operating_curve import Role
 from solver.backends.base import Backend, BackendError
+from solver.clock import Clock, Stopped
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Deployment
 from solver.dual_bound import PROOF
@@ -17,7 +18,7 @@ from solver.formulation.plan_model import PlanModel
 from solver.formulation.points import build_points
 from solver.instance import Instance
 from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, objective_of, per_gpu, throughput, tokens
-from solver.optimise import Clock, Optimum, Search, Stopped
+from solver.optimise import Optimum, Search
 
 LARGEST_RANK = 2**30
 """Plans that one solve ranks by canonical order; larger weights slow the search."""

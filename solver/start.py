@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from solver.backends.base import BackendError, Controls
 from solver.backends.registry import backend
+from solver.clock import Clock, Stopped
 from solver.column import Column
 from solver.columns import Candidates
 from solver.deployment import Deployment
@@ -13,7 +14,7 @@ from solver.formulation.points import build_points
 from solver.hint import holds
 from solver.instance import Instance
 from solver.measure import objective_of
-from solver.optimise import WIDE, Clock, Stopped
+from solver.optimise import WIDE
 
 FINDER = "scip"
 """Stops at a limit or an interrupt, and keeps to a memory limit."""

@@ -1,9 +1,10 @@
 """
 The dual bound of a result evaluated again: from instance, curves and the multipliers of its certificate.
 
-It shares no code with :mod:`solver.dual_bound`: points are taken from the curves, rows are written down from the
-text of docs/formulation.md, and the least price of a flow is found by labels instead of depth first. Any multipliers of at least zero give a bound. What the certificate says that a workload is worth alone is taken as a claim: it is shown
-to hold, or replaced by what does.
+It shares no code with :mod:`solver.dual_bound`: points are taken from the curves, rows are written down from the text
+of docs/formulation.md, and the least price of a flow is found by labels instead of a depth-first search. Any
+multipliers of at least zero give a bound. What the certificate says that a workload is worth alone is taken as a claim:
+it is shown to hold, or replaced by what does.
 """
 
 from __future__ import annotations
@@ -302,9 +303,9 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool, most: int) -> int:
     ordered = sorted(kinds, key=lambda k: (Fraction(-k.price, k.rate), -k.price))
     last, step = ordered[-1], math.gcd(*(k.price for k in ordered)) or 1
     singles = [n * k.price for k in ordered if (n := max(1, -(-flow // k.rate))) <= k.most]
-    floor = max(-(-flow * last.price // (last.rate * step)) * step, min(k.price for k in ordered))
+    floor: int = max(-(-flow * last.price // (last.rate * step)) * step, min(k.price for k in ordered))
     beyond = sum(k.most * k.price for k in ordered) + 1
-    best = min(singles, default=beyond)
+    best: int = min(singles, default=beyond)
     labels: dict[frozenset[str], list[tuple[int, int]]] = {frozenset(): [(0, 0)]}
     for kind in ordered[:-1]:
         best = _extend(labels, kind, last, flow, best, step, alone, most)
