@@ -55,13 +55,21 @@ class Dual:
 
 def wants(instance: Instance, columns: Sequence[Column]) -> bool:
     """
-    Whether duality is asked: where several workloads or pools make an instance large, and no family of it is unknown
-    to the bound's check (hand-over) or its measure a ratio.
+    Whether duality is asked: where several workloads or pools make an instance large.
+
+    Not for a ratio, for limits on the KV hand-over, which the check of the bound does not know, and for idle GPUs that
+    cost: there the measure is not the objective.
     """
     parts = len(instance.workloads) * len(instance.pools)
     wide = any(column.most > WIDE for column in columns)
     large = parts >= LEAST_PARTS or (wide and parts > 1)
-    return large and instance.objective != "throughput_per_gpu" and not instance.limits_handover
+    return large and is_linear(instance)
+
+
+def is_linear(instance: Instance) -> bool:
+    """Whether the bound says something of the objective."""
+    ratio = instance.objective == "throughput_per_gpu"
+    return not (ratio or instance.limits_handover or instance.budget.count_idle or instance.is_unlimited)
 
 
 def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Deployment | None) -> Dual:

@@ -300,7 +300,7 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool, most: int) -> int:
     Labels of (price, carried flow) go through the kinds, the least efficient first; one goes when another costs no more
     and carries no less with the same pools taken, or when the cheapest kind cannot complete it for less than is known.
     """
-    ordered = sorted(kinds, key=lambda k: (Fraction(-k.price, k.rate), -k.price))
+    ordered = sorted(_needed(kinds) if alone else kinds, key=lambda k: (Fraction(-k.price, k.rate), -k.price))
     last, step = ordered[-1], math.gcd(*(k.price for k in ordered)) or 1
     singles = [n * k.price for k in ordered if (n := max(1, -(-flow // k.rate))) <= k.most]
     floor: int = max(-(-flow * last.price // (last.rate * step)) * step, min(k.price for k in ordered))
@@ -317,6 +317,20 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool, most: int) -> int:
             if count <= last.most:
                 best = min(best, price + max(count, 1) * last.price)
     return max(best, floor) if best < beyond else floor  # no replicas carry so much: any price is right
+
+
+def _needed(kinds: Sequence[Any]) -> list[Any]:
+    """
+    The kinds without those in whose place so many replicas of another on the pool cost no more and carry no less.
+
+    For one kind a pool only: else the other may already run as often as it can.
+    """
+    kept: list[Any] = []
+    for kind in sorted(kinds, key=lambda k: (k.price, -k.rate, -k.most)):
+        copies = [(other, kind.price // other.price if other.price else 1) for other in kept if other.pool == kind.pool]
+        if not any(n * o.rate >= kind.rate and n * kind.most <= o.most for o, n in copies):
+            kept.append(kind)
+    return kept
 
 
 def _extend(

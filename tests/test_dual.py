@@ -20,6 +20,7 @@ from solver.backends.base import Controls
 from solver.check import check_file
 from solver.columns import Candidates
 from solver.cover import Cover, Item
+from solver.dual import is_linear
 from solver.dual_bound import dual_bound
 from solver.engines import EngineSet, cost_model_of, engines_of
 from solver.formulation.points import most_flow
@@ -103,7 +104,7 @@ def test_any_multipliers_bound_what_enumeration_finds(tmp_path: Path) -> None:
             instance, engines, candidates = parts_of(path)
         except InputError:
             continue
-        if best is None or instance.is_unlimited or instance.objective == "throughput_per_gpu":
+        if best is None or not is_linear(instance):
             continue
         result = solve(path, Options(tiebreak=False, dual=False))
         assert result.deployment is not None
@@ -151,7 +152,7 @@ def compared(seeds: range, folder: Path) -> list[str]:
 
 def large(instance: Instance, columns: object) -> bool:
     """Whether duality could be asked, whatever the size."""
-    return instance.objective != "throughput_per_gpu" and not instance.limits_handover
+    return is_linear(instance)
 
 
 def test_duality_changes_no_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
