@@ -96,19 +96,23 @@ def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Dep
     except (BackendError, Stopped, KeyboardInterrupt) as reason:
         clock.stopped(reason)
         return Dual(start, None, None, frozenset())
+    best, excluded = start, frozenset[tuple[int, int]]()
+    put = _tried(lambda: assembled(instance, candidates.engine_set, columns, rows, cuts, clock), clock)
+    best = max((d for d in (best, put) if d is not None), key=measure.of, default=None)
     certificate = bound.as_dict()
     value = bound_again(instance, candidates.engine_set, certificate)
-    best, excluded = start, frozenset[tuple[int, int]]()
     find = (
-        lambda: assembled(instance, candidates.engine_set, columns, rows, cuts, clock),
         lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound)),
         lambda: started(instance, candidates, clock, candidates.without(excluded).columns()),
     )
     for attempt in find:
-        found = None if best is not None and measure.of(best) == value else _tried(attempt, clock)
+        excluded = frozenset() if best is None else _excluded(columns, bound, measure.of(best))
+        if best is not None and measure.of(best) == value:
+            break
+        found = _tried(attempt, clock)
         best = max((d for d in (best, found) if d is not None), key=measure.of, default=None)
-        if best is not None:
-            excluded = _excluded(columns, bound, measure.of(best))
+    if best is not None:
+        excluded = _excluded(columns, bound, measure.of(best))
     return Dual(best, value, {**certificate, "value": str(value)}, excluded)
 
 

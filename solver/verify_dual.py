@@ -19,7 +19,7 @@ from costmodels.operating_curve import Role
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance, Pool, Workload
 
-MOST_LABELS = (400, 20000)
+MOST_LABELS = (400, 8000)
 """Labels of one search, and of one where only a single flow counts; beyond, a flow is priced without whole replicas."""
 MOST_PARTS = 250
 """Intervals of flow that one claim may take."""
