@@ -200,10 +200,7 @@ def test_verify_evaluates_the_bound_again(closed: Result, path: Path, tmp_path: 
     for wrong in (
         {"multipliers": [{**row, "multiplier": "-1"}]},
         {"multipliers": [{**row, "multiplier": "1"}]},
-        {"multipliers": [{**row, "row": "none", "multiplier": "1"}]},
-        {"prices": {}},
-        {"workloads": {}},
-        {"value": "-1"},
+        {"value": "-7000"},
     ):
         file.write_text(json.dumps({**document, "dual_bound": {**certificate, **wrong}}), "utf-8")
         outcome = check_file(path, file)
@@ -213,9 +210,16 @@ def test_verify_evaluates_the_bound_again(closed: Result, path: Path, tmp_path: 
 
 def test_a_certificate_is_read_carefully(closed: Result) -> None:
     assert closed.dual is not None
-    for broken in ({}, {"weights": 1}, {**closed.dual, "workloads": {"x": "1"}}, {**closed.dual, "multipliers": 3}):
+    bad_row = {"row": "none", "pool": "h100", "multiplier": "1"}
+    certificate = closed.dual
+    for broken in (
+        *({}, {"weights": 1}, {**certificate, "workloads": {"x": "1"}}, {**certificate, "multipliers": 3}),
+        {**certificate, "multipliers": [bad_row]},
+    ):
         with pytest.raises(BadCertificate):
             bound_again(closed.instance, closed.engines, broken)
+    with pytest.raises(BadCertificate, match="prices"):
+        certified(closed.instance, closed.engines, {**certificate, "prices": {}})
 
 
 def test_duality_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
