@@ -99,10 +99,12 @@ def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Dep
     best, excluded = start, frozenset[tuple[int, int]]()
     put = _tried(lambda: assembled(instance, candidates.engine_set, columns, rows, cuts, clock), clock)
     best = max((d for d in (best, put) if d is not None), key=measure.of, default=None)
+    if best is None:
+        best = _tried(lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound, 0)), clock)
     certificate = bound.as_dict()
     value = bound_again(instance, candidates.engine_set, certificate)
     find = (
-        lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound)),
+        lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound, BESIDE)),
         lambda: started(instance, candidates, clock, candidates.without(excluded).columns()),
     )
     for attempt in find:
@@ -125,7 +127,7 @@ def _tried(attempt: Callable[[], Deployment | None], clock: Clock) -> Deployment
         return None
 
 
-def _likely(columns: Sequence[Column], relaxation: Relaxation, bound: DualBound) -> tuple[Column, ...]:
+def _likely(columns: Sequence[Column], relaxation: Relaxation, bound: DualBound, beside: int) -> tuple[Column, ...]:
     """The columns that the relaxation or the plans of the bound use, and the cheapest beside them."""
     used = {place for place, count in enumerate(relaxation.replicas) if count > NOUGHT}
     used |= {place for alone in bound.alone.values() for plan in alone.plans for place in plan}
@@ -141,7 +143,7 @@ def _likely(columns: Sequence[Column], relaxation: Relaxation, bound: DualBound)
     kept = set(used)
     for group in groups.values():
         if used.intersection(group):
-            kept |= set(sorted(group, key=price)[:BESIDE])
+            kept |= set(sorted(group, key=price)[:beside])
     return tuple(columns[place] for place in sorted(kept))
 
 
