@@ -111,6 +111,7 @@ def instance_path(text: str) -> Path:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
 @click.option("--hint", type=click.Path(path_type=Path), help="Start from an earlier result file.")
 @click.option("--no-tiebreak", is_flag=True, help="Do not settle equal optima.")
+@click.option("--no-dual", is_flag=True, help="Bound large instances by CP-SAT alone, not by multipliers (slower).")
 @click.option("--write-model", type=click.Path(path_type=Path), metavar="F.lp|F.mps", help="Write the model.")
 @spoken
 def solve(instance: str, output: Path | None, write_model: Path | None, **run: Any) -> None:

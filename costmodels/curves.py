@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -65,6 +65,7 @@ class CurveTables:
     tables: tuple[Table, ...]
     interpolate: bool = False
     interpolate_lengths: bool = False
+    _answers: dict[Hashable, CurveSet] = field(default_factory=dict, repr=False, compare=False)
 
     name = "curves"
     counted = "rows"
@@ -109,6 +110,13 @@ class CurveTables:
             When rows contradict each other (a decode row with OSL 1 and no rate), or lengths that are interpolated lie
             outside the measured ones.
         """
+        place = (query.gpu, query.domain_gpus, query.memory_gib, query.backend, *sorted(query.precision.items()))
+        key = (*place, query.model, query.isl, query.osl, query.traffic, query.options)
+        if key not in self._answers:  # many workloads and pools ask the same
+            self._answers[key] = self._curves(query)
+        return self._answers[key]
+
+    def _curves(self, query: CurveQuery) -> CurveSet:
         dropped: Counter[str] = Counter()
         curves: list[OperatingCurve] = []
         notes: list[str] = []
@@ -185,6 +193,8 @@ def _shared_engines(tables: list[Table]) -> list[Fault]:
 
 def _rows(table: Table, query: CurveQuery, role: str | None = None) -> list[int]:
     """Numbers of the rows of a GPU type and model: of the very lengths asked for, or of a role at any lengths."""
+    if (query.gpu, query.model) not in table.pairs:
+        return []
     cells = table.columns
     isl, osl = str(query.isl), str(query.osl)
     wanted = zip(cells["system"], cells["model"], cells["phase"], cells["isl"], cells["osl"], strict=True)

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from costmodels.errors import Fault, InputError
@@ -46,6 +47,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.columns["batch"])
+
+    @cached_property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """The (GPU type, model) of its rows."""
+        return frozenset(zip(self.columns["system"], self.columns["model"], strict=True))
 
 
 def read_table(path: Path) -> Table:

@@ -15,11 +15,11 @@ import time
 import instances
 from solver.backends.base import Controls
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock
 from solver.columns import Candidates, Limits
 from solver.engines import cost_model_of, engines_of
 from solver.formulation.points import build_points
 from solver.measure import throughput
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.stages import Stages

@@ -156,7 +156,7 @@ def measured(case: Case, limit: float) -> dict[str, Any]:
     instance = instance_of(case)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, used = time.perf_counter(), time.process_time()
-    options = Options(controls=Controls(time_limit_s=limit))
+    options = Options(tiebreak=False, controls=Controls(time_limit_s=limit))
     found: dict[str, Any] = {}
     if case.command == "frontier":
         frontier = trace(instance, options, folder=HERE)

@@ -21,6 +21,7 @@ def options_of(
     hint: Path | None = None,
     no_tiebreak: bool = False,
     plain: bool = False,
+    no_dual: bool = False,
     say: Callable[[str], object] | None = None,
     **run: Any,
 ) -> tuple[Options, list[str]]:
@@ -67,6 +68,7 @@ def options_of(
         controls=chosen,
         hint=read_json(hint) or {} if hint else None,
         incremental=not plain,
+        dual=not no_dual,
     )
     return options, lines
 

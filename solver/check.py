@@ -14,6 +14,7 @@ from solver.backends.base import Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend as backend_of
 from solver.claim import claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import EngineSet, cost_model_of, engines_of
@@ -21,12 +22,13 @@ from solver.frontier import Sweep
 from solver.hint import deployment_from
 from solver.instance import Instance
 from solver.limit import limit_at
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance, read_json
 from solver.result import exact_text, instance_hash
 from solver.stages import Stages
+from solver.verdict import MULTIPLIERS
 from solver.verifier import verify, verify_frontier
+from solver.verify_dual import BadCertificate, bound_again, certified
 
 FLOAT_TOLERANCE = 1e-6
 """Relative tolerance for the bound of a float back end; its proofs hold to such a tolerance only."""
@@ -94,15 +96,36 @@ def check_file(
     faults = list(checked.faults)
     if document.get("instance_hash") != instance_hash(instance, engines):
         faults.append("document: instance_hash: the instance or its curves are not those that this file answers")
+    lines_of_bound = _dual_again(instance, engines, document, faults)
     lines = [f"{file.name}: {'verified exactly' if not faults else 'REFUTED'}"]
     lines += [f"  {fault}" for fault in faults]
     lines += [f"checked: {', '.join(checked.checked)}"] if checked.checked else []
+    lines += lines_of_bound
     if not faults and not rebound:
         lines.append("feasibility and totals are checked; --rebound proves again that nothing better exists")
     if rebound and not faults:
         again = _rebound(instance, engines, document, backend, time_limit_s or 60.0)
         return Outcome(again.ok, (*lines, *again.lines), (), tuple(checked.checked))
     return Outcome(not faults, tuple(lines), tuple(faults), tuple(checked.checked))
+
+
+def _dual_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any], faults: list[str]) -> list[str]:
+    """Evaluates the certificate of a dual bound again, where there is one."""
+    certificate = document.get("dual_bound")
+    if certificate is None or document["format"] != "disagg-result":
+        return []
+    try:
+        bound = certified(instance, engines, certificate)
+        stated = Fraction(document["exact"]["bound"])
+        if Fraction(certificate["value"]) < bound_again(instance, engines, certificate):
+            faults.append(f"dual_bound: the multipliers prove {float(bound):.12g} only, not what is stated")
+        if document["proof"].startswith(MULTIPLIERS):
+            tighter = stated > bound if instance.is_minimised else stated < bound
+            faults += ["dual_bound: the stated bound is tighter than what the multipliers prove"] if tighter else []
+    except (BadCertificate, KeyError, TypeError, ValueError, AttributeError) as error:
+        faults.append(f"dual_bound: {error}")
+        return []
+    return [f"dual bound: {float(bound):.12g} follows from the multipliers (evaluated again)"]
 
 
 def _rebound(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from solver.backends.base import Answer, Backend, BackendError
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.formulation.plan_model import PlanModel
@@ -14,7 +15,6 @@ from solver.formulation.points import build_points
 from solver.hint import holds
 from solver.instance import Instance
 from solver.measure import objective_of, per_gpu, throughput
-from solver.optimise import Clock, Stopped
 
 MOST_RATIO_STEPS = 30
 FLOAT_TOLERANCE = 1e-6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from copy import copy
 from fractions import Fraction
 from functools import cached_property
 
@@ -49,9 +50,16 @@ class Candidates:
         self.engine_set = engines
         self.table = table
         self.dominance = dominance
+        self._excluded: frozenset[tuple[int, int]] = frozenset()
         self.footprints = [self._reduced(engine, points) for engine, points in self._groups()]
         self._columns: dict[tuple[int, Fraction | None], Column] = {}
         self._by_key = {self._footprint_key(footprint.engine): footprint for footprint in self.footprints}
+
+    def without(self, excluded: frozenset[tuple[int, int]]) -> Candidates:
+        """The same without some points (engine and batch) that are proved to be of no use."""
+        other = copy(self)
+        other._excluded = self._excluded | excluded
+        return other
 
     def tpot_levels(self) -> list[Fraction]:
         """The distinct TPOT of all decode and co-located points, ascending, in ms."""
@@ -81,7 +89,8 @@ class Candidates:
             chosen = self._undominated(chosen, limits)
         table = self.table
         chosen.sort(key=lambda p: self._canonical(table.engines[table.engine[p]], p))
-        return tuple(self._column(point, limits) for point in chosen)
+        columns = (self._column(point, limits) for point in chosen)
+        return tuple(c for c in columns if (c.engine.index, c.batch) not in self._excluded)
 
     def tightened(self, deployment: Deployment, limits: Limits) -> Deployment | None:
         """

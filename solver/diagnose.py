@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
+from solver.clock import Stopped
 from solver.engines import CostModel
 from solver.explanation.fleet import Bandwidth, Links, Packing, pool_requirements
 from solver.explanation.latency import best_reachable, latencies
@@ -15,7 +16,6 @@ from solver.explanation.rules import rules
 from solver.explanation.spending import spendings
 from solver.explanation.traffic import demands
 from solver.instance import Instance
-from solver.optimise import Stopped
 from solver.stages import Stages
 
 

@@ -10,13 +10,14 @@ from fractions import Fraction
 from functools import cached_property
 
 from solver import pairs, profiles, two_pools
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates, Limits
 from solver.deployment import Deployment
 from solver.engines import EngineSet
 from solver.frontier_points import Frontier, FrontierPoint
 from solver.instance import Instance, Workload
 from solver.limit import limit_at
-from solver.optimise import Clock, Optimum, Stopped
+from solver.optimise import Optimum
 from solver.pairs import Pairs
 from solver.profiles import Profiles
 from solver.stages import Staged, Stages

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 import pulp
 
-from solver.backends.base import Answer, Backend, Controls
+from solver.backends.base import Answer, Backend
+from solver.clock import Clock, Stopped
 from solver.deployment import Deployment
 from solver.formulation.milp import Milp
 from solver.formulation.plan_model import PlanModel
@@ -21,50 +21,6 @@ Verdict = Literal["optimal", "feasible", "infeasible", "unknown"]
 
 WIDE = 512
 """Replicas of one point beyond which a search climbs by its objective from a hint, and keeps the bounds it sees."""
-
-
-class Stopped(Exception):
-    """A limit or an interrupt came before the answer."""
-
-
-@dataclass
-class Clock:
-    """
-    Time left and solves done.
-
-    Parameters
-    ----------
-    controls
-        Run controls; each solve gets the time that is left.
-    """
-
-    controls: Controls
-    started: float = field(default_factory=time.perf_counter)
-    solves: int = 0
-    interrupted: bool = False
-
-    def remaining(self) -> Controls:
-        """
-        Controls for the next solve.
-
-        Raises
-        ------
-        Stopped
-            When no time is left, or the user interrupted the solve before.
-        """
-        if self.interrupted:
-            raise Stopped
-        limit = self.controls.time_limit_s
-        if limit is None:
-            return self.controls
-        left = limit - (time.perf_counter() - self.started)
-        if left <= 0:
-            raise Stopped
-        return replace(self.controls, time_limit_s=left)
-
-    def stopped(self, reason: BaseException) -> None:
-        """Notes why a search ended early: after an interrupt nothing further is solved."""
-        self.interrupted |= isinstance(reason, KeyboardInterrupt)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,17 @@ from solver.backends.base import Backend, Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend
 from solver.claim import Claim, claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
+from solver.deployment import Deployment
 from solver.diagnose import reasons_for
+from solver.dual import Dual, dual_of, wants
 from solver.engines import CostModel, EngineSet, cost_model_of, engines_of
 from solver.frontier import Frontier, FrontierPoint, sweep_of, swept
 from solver.hint import hinted
 from solver.instance import Instance
 from solver.limit import limit_of
 from solver.load import load_instance
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.result import Result, Run
 from solver.stages import Staged, Stages
@@ -55,6 +57,8 @@ class Options:
         An earlier result (parsed JSON) to start from, or None.
     incremental
         Whether points of a frontier may be proved by bounds, without a model; not without dominance.
+    dual
+        Whether large instances are bounded by multipliers of what workloads share, before CP-SAT is asked.
     """
 
     backend: str = "cp-sat"
@@ -64,6 +68,7 @@ class Options:
     controls: Controls = field(default_factory=Controls)
     hint: Mapping[str, Any] | None = None
     incremental: bool = True
+    dual: bool = True
 
 
 def solve(
@@ -102,19 +107,28 @@ def solve(
     if instance.is_unlimited:
         return limit_of(instance, engines, options, started)
     if (survive := instance.serving.survive) is not None:
-        bare = solve(without_survive(instance), options, folder=folder)
+        bare = solve(without_survive(instance), options, folder=folder, cost_model=model)
         return surviving(instance, engines, survive, bare, options, started)
     table = points_of(instance, engines, thin=options.dominance)
     candidates = Candidates(instance, engines, table, options.dominance)
     clock = Clock(options.controls)
     first = backend(options.backend)
     claim = claim_of(first, options.formulation, instance, candidates, clock)
-    start = claim.deployment or hinted(options.hint, instance, engines) or start_of(instance, candidates, clock)
-    stages = Stages(instance, candidates, CpSat(), clock, second=CpSat(presolve=True))
-    staged = stages.run(last="canonical" if options.tiebreak else "objective", start=start)
+    start = claim.deployment or hinted(options.hint, instance, engines)
+    dual = _dual(instance, candidates, options, clock, start)
+    kept, known = candidates.without(dual.excluded), dual.value
+    stages = Stages(instance, kept, CpSat(), clock, second=CpSat(presolve=True), known=known)
+    staged = stages.run(last="canonical" if options.tiebreak else "objective", start=dual.start)
     reasons = reasons_for(stages, model) if staged.objective.verdict == "infeasible" else ()
     run = _run(options, first, claim, staged, stages, engines, started)
-    return judged(instance, engines, staged, run, reasons)
+    return judged(instance, engines, replace(staged, dual=dual.certificate), run, reasons)
+
+
+def _dual(instance: Instance, candidates: Candidates, options: Options, clock: Clock, start: Deployment | None) -> Dual:
+    """What is known before the search: from duality where the instance is large, else a start at most."""
+    if options.dual and wants(instance, candidates.columns()):
+        return dual_of(instance, candidates, clock, start)
+    return Dual(start or start_of(instance, candidates, clock), None, None, frozenset())
 
 
 def _run(

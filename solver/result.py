@@ -98,6 +98,8 @@ class Result:
         Why an instance is infeasible, one finding each.
     unprotected
         The objective of the best plan that need not survive a loss, where one is asked for.
+    dual
+        The certificate of a dual bound, where one was computed.
     """
 
     instance: Instance
@@ -112,6 +114,7 @@ class Result:
     run: Run
     reasons: tuple[Mapping[str, object], ...] = field(default=())
     unprotected: Fraction | None = None
+    dual: Mapping[str, Any] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -153,6 +156,7 @@ class Result:
             "slack": [] if self.deployment is None else [slack.as_dict() for slack in slacks(self.deployment)],
             "infeasibility": [dict(reason) for reason in self.reasons],
             **({} if self.unprotected is None else {"objective_without_survive": exact_text(self.unprotected)}),
+            **({} if self.dual is None else {"dual_bound": dict(self.dual)}),
         }
 
 

@@ -6,16 +6,19 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from costmodels.operating_curve import Role
 from solver.backends.base import Backend, BackendError
+from solver.clock import Clock, Stopped
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Deployment
+from solver.dual_bound import PROOF
 from solver.formulation.plan_model import PlanModel
 from solver.formulation.points import build_points
 from solver.instance import Instance
 from solver.measure import Floor, Measure, Sides, fewest_gpus, least_cost, objective_of, per_gpu, throughput, tokens
-from solver.optimise import Clock, Optimum, Search, Stopped
+from solver.optimise import Optimum, Search
 
 LARGEST_RANK = 2**30
 """Plans that one solve ranks by canonical order; larger weights slow the search."""
@@ -38,6 +41,8 @@ class Staged:
         Names of the stages that were proved.
     columns
         Number of columns of the first model.
+    dual
+        The certificate of a dual bound, where one was computed.
     """
 
     objective: Optimum
@@ -46,6 +51,7 @@ class Staged:
     bound: Fraction | None
     proved: tuple[str, ...]
     columns: int
+    dual: Mapping[str, Any] | None = None
 
 
 class Stages:
@@ -66,6 +72,8 @@ class Stages:
         Whether every workload must be served.
     second
         A second back end that must agree on the bound of the objective, or None.
+    known
+        A bound on the measure of the objective that is proved already, or None.
     """
 
     def __init__(
@@ -76,8 +84,10 @@ class Stages:
         clock: Clock,
         must_serve: bool = False,
         second: Backend | None = None,
+        known: Fraction | None = None,
     ) -> None:
         self.instance = instance
+        self.known = known
         self.candidates = candidates
         self.backend = backend
         self.clock = clock
@@ -152,8 +162,29 @@ class Stages:
         if self.instance.objective == "throughput_per_gpu":
             return self._ratio(columns, start)
         measure = objective_of(self.instance)
-        found = self.search(columns, [], self.second).maximise(measure, start)
+        if start is not None and self.known is not None and self.known == measure.of(start):
+            found = Optimum("optimal", start, self.known, self.known, PROOF)
+        else:
+            found = self._bounded(self.search(columns, [], self.second).maximise(measure, start))
         return found, Floor(measure, found.value or Fraction(0))
+
+    def _bounded(self, found: Optimum) -> Optimum:
+        """
+        The outcome of a search with the bound that was known before, where that is the lower one.
+
+        Raises
+        ------
+        ArithmeticError
+            When a deployment beats that bound: one of the two is computed wrongly.
+        """
+        if self.known is None or found.deployment is None or found.value is None:
+            return found
+        if found.value > self.known:
+            raise ArithmeticError(f"a deployment worth {found.value} beats the bound {self.known}")
+        if found.verdict != "optimal" and found.value == self.known:
+            return Optimum("optimal", found.deployment, found.value, found.value, PROOF)
+        bound = self.known if found.bound is None else min(found.bound, self.known)
+        return found if found.verdict == "optimal" else replace(found, bound=bound)
 
     def _ratio(self, columns: tuple[Column, ...], start: Deployment | None) -> tuple[Optimum, Floor]:
         """Dinkelbach: maximise tokens/s - ratio x GPUs until nothing beats the ratio of the best deployment."""

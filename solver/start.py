@@ -6,13 +6,15 @@ from dataclasses import replace
 
 from solver.backends.base import BackendError, Controls
 from solver.backends.registry import backend
+from solver.clock import Clock, Stopped
+from solver.column import Column
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.formulation.points import build_points
 from solver.hint import holds
 from solver.instance import Instance
 from solver.measure import objective_of
-from solver.optimise import WIDE, Clock, Stopped
+from solver.optimise import WIDE
 
 FINDER = "scip"
 """Stops at a limit or an interrupt, and keeps to a memory limit."""
@@ -37,6 +39,20 @@ def start_of(instance: Instance, candidates: Candidates, clock: Clock) -> Deploy
     parts = len(instance.workloads) * len(instance.pools)
     if not is_wide or parts == 1 or instance.objective == "throughput_per_gpu":
         return None
+    return started(instance, candidates, clock, columns)
+
+
+def started(instance: Instance, candidates: Candidates, clock: Clock, columns: tuple[Column, ...]) -> Deployment | None:
+    """
+    The finder's deployment over some columns; None where it has none that the independent verifier calls feasible.
+
+    Parameters
+    ----------
+    instance, candidates, clock
+        As for :func:`start_of`.
+    columns
+        What the deployment may use.
+    """
     model = build_points(instance, columns, segments=candidates.table.rate_step, floats=True)
     model.maximise(objective_of(instance).objective(model))
     for name, row in model.milp.problem.constraints.items():

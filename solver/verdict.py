@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from solver.dual_bound import PROOF
 from solver.engines import EngineSet
 from solver.instance import Instance
 from solver.result import Result, Run, Status
 from solver.stages import Staged
 from solver.verifier import verify
+
+MULTIPLIERS = "bound proved by multipliers"
+"""How the proof of an optimum starts that meets a dual bound."""
 
 
 def judged(
@@ -33,6 +37,7 @@ def judged(
         proved=staged.proved,
         run=run,
         reasons=reasons,
+        dual=staged.dual,
     )
     return result if staged.deployment is None else verified(result)
 
@@ -52,6 +57,8 @@ def _proof(staged: Staged, run: Run) -> str:
         return f"not proved: {stopped}"
     if staged.objective.model_hash == "limit":
         return "bound proved by comparing all pairs of points in rational arithmetic"
+    if staged.objective.model_hash == PROOF:
+        return f"{MULTIPLIERS} of what workloads share, evaluated twice in rational arithmetic"
     what = "infeasibility" if staged.objective.verdict == "infeasible" else "bound"
     by = f"cp-sat {run.backend_version}" if run.backend == "cp-sat" else "cp-sat"
     revoked = [claim for claim in run.claims if claim.get("revoked")]

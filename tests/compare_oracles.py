@@ -17,13 +17,13 @@ from typing import Any
 import instances
 from solver.backends.base import Controls
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.compare.machine import machine, median_s
 from solver.compare.run import as_csv
 from solver.engines import cost_model_of, engines_of
 from solver.files import write_whole
 from solver.frontier import sweep_of
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.stages import Stages

@@ -25,10 +25,10 @@ from solver.backends.base import Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import backend
 from solver.claim import claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.engines import cost_model_of, engines_of
 from solver.frontier import sweep_of
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.stages import Stages

@@ -7,9 +7,9 @@ import statistics
 import time
 
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.frontier import sweep_of
-from solver.optimise import Clock
 from solver.points import points_of
 from tests.incremental_cases import Problem, synthetic
 

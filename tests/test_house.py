@@ -29,7 +29,7 @@ ABOVE = {"solver/__main__.py"}
 TERMINAL = "solver/terminal/"
 """What commands share when they speak: the only part of the solver that may know click and rich."""
 APART = ("formulation", "backends", "points", "columns", "optimise", "deployment", "stages", "measure", "placement",
-         "handover", "kv_flows")  # fmt: skip
+         "handover", "kv_flows", "resources", "relaxation", "cover", "dual_bound", "multipliers", "dual")  # fmt: skip
 """Modules of the solver that the verifier must share nothing with."""
 
 

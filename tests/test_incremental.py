@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from cli import main
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.frontier import Frontier, Sweep, sweep_of
-from solver.optimise import Clock
 from solver.points import PointTable, points_of
 from solver.verifier import verify_frontier
 from tests.incremental_cases import Problem, anything, covered, on_two_pools, synthetic

@@ -512,8 +512,8 @@ def _solved(instance: Instance, model: Curves) -> Any:
     """The result of an instance priced by given curves."""
     from solver.backends.base import Controls
     from solver.backends.cpsat import CpSat
+    from solver.clock import Clock
     from solver.columns import Candidates
-    from solver.optimise import Clock
     from solver.result import Run
     from solver.stages import Stages
     from solver.verdict import judged

@@ -197,7 +197,7 @@ def test_points_of_fewer_gpus_are_those_priced_anew(name: str) -> None:
     instance = read_instance(path)
     model = cost_model_of(instance, path.parent)
     ask = Ask.read("gpus=3:64")
-    from solver.optimise import Clock
+    from solver.clock import Clock
     from solver.whatif.axes import axis_of
 
     axis = axis_of(instance, ask)

@@ -16,11 +16,11 @@ import instances
 from costmodels.errors import InputError
 from solver import optimise, start, thinning
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.engines import cost_model_of, engines_of
 from solver.formulation.scaling import COARSE_STEPS, MOST_COARSE_STEPS, coarse_steps
 from solver.instance import Instance
-from solver.optimise import Clock
 from solver.planner import Options, solve, trace
 from solver.points import points_of
 from solver.read import read_instance

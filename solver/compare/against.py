@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.compare import own_space
 from solver.compare.cases import Case, milliseconds
@@ -22,7 +23,6 @@ from solver.compare.table import write_instance, write_table
 from solver.engines import cost_model_of, engines_of
 from solver.files import write_whole
 from solver.frontier import Frontier, sweep_of
-from solver.optimise import Clock
 from solver.planner import Options, solve
 from solver.points import points_of
 from solver.read import read_instance

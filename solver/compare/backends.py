@@ -11,11 +11,11 @@ from solver.backends.base import BackendError, Controls
 from solver.backends.cpsat import CpSat
 from solver.backends.registry import available, backend
 from solver.claim import FLOAT_TOLERANCE, Claim, claim_of
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.compare.machine import median_s
 from solver.engines import cost_model_of, engines_of
 from solver.instance import Instance
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.stages import Staged, Stages

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import pulp
 
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock, Stopped
 from solver.formulation.milp import Milp
 from solver.formulation.unit import total
-from solver.optimise import Clock, Stopped
 
 MOST_CLASHES = 40
 """Minimal clashing sets after which the enumeration stops."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from solver.backends.base import Controls
+from solver.clock import Clock, Stopped
 from solver.engines import cost_model_of
 from solver.explanation.changes import Joint, nearest_alone, nearest_together
 from solver.explanation.clashes import Clashes, Enumeration, Set
@@ -21,7 +22,6 @@ from solver.explanation.requirement import Change
 from solver.explanation.requirements import requirements_of, unbounded, without
 from solver.instance import Instance
 from solver.load import load_instance
-from solver.optimise import Clock, Stopped
 from solver.result import Status
 from solver.slack import slacks
 

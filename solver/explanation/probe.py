@@ -10,6 +10,7 @@ from typing import Any
 
 from costmodels.operating_curve import CurveQuery, CurveSet
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates, Column
 from solver.deployment import Deployment
 from solver.engines import CostModel, EngineSet, engines_of
@@ -17,7 +18,7 @@ from solver.formulation.unit import total
 from solver.instance import Instance
 from solver.limit import limit_at
 from solver.measure import Floor, Measure, objective_of
-from solver.optimise import Clock, Optimum, Search, Stopped
+from solver.optimise import Optimum, Search
 from solver.points import points_of
 from solver.result import Run, Status
 from solver.stages import Stages

@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import Literal
 
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates, Column
 from solver.deployment import Deployment
 from solver.instance import Instance
 from solver.measure import Floor, Sides, fewest_gpus, objective_of, throughput
-from solver.optimise import Clock, Stopped
 from solver.robustness.search import WorstSearch
 from solver.robustness.spread import Spread
 from solver.robustness.worst import Place, WorstMeasure

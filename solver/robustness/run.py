@@ -13,12 +13,12 @@ import numpy as np
 
 from costmodels.operating_curve import Role
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.deployment import Assignment, Deployment
 from solver.engines import EngineSet
 from solver.instance import Instance, Workload
 from solver.load import load_instance
-from solver.optimise import Clock
 from solver.planner import Options, solve
 from solver.points import PointTable, points_of, within
 from solver.result import Result, deployment_dict, exact_text, instance_hash

@@ -13,12 +13,12 @@ from costmodels.operating_curve import CurveQuery, CurveSet
 from costmodels.partition_space import LARGEST_REPLICA_GPUS
 from costmodels.roofline import Roofline
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import EngineSet, engines_of
 from solver.frontier import Frontier, FrontierPoint, sweep_of
 from solver.instance import MODES, Instance, Mode
-from solver.optimise import Clock
 from solver.points import points_of
 from solver.read import read_instance
 from solver.study.chunks import chunked

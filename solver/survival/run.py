@@ -11,12 +11,13 @@ import numpy as np
 
 from costmodels.errors import Fault, InputError
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates
 from solver.engines import EngineSet
 from solver.formulation.milp import Milp
 from solver.instance import Instance, Survive
 from solver.measure import throughput
-from solver.optimise import Clock, Optimum, Stopped
+from solver.optimise import Optimum
 from solver.points import PointTable, points_of
 from solver.result import Result, Run
 from solver.stages import Staged

@@ -167,10 +167,10 @@ def _traced(task: Task) -> Record:
 
     load_ortools_first()
     from solver.backends.base import Controls
+    from solver.clock import Clock
     from solver.columns import Candidates
     from solver.engines import engines_of
     from solver.frontier import sweep_of, swept
-    from solver.optimise import Clock
     from solver.points import points_of
     from solver.verifier import verify_frontier
 

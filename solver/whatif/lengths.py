@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from costmodels.errors import InputError
-from solver.optimise import Clock
+from solver.clock import Clock
 from solver.planner import Options, solve
 from solver.result import Result
 from solver.whatif.axes import Axis
@@ -63,7 +63,7 @@ def priced(
 
 
 def _stops(reason: BaseException) -> bool:
-    from solver.optimise import Stopped
+    from solver.clock import Stopped
 
     return isinstance(reason, (Stopped, KeyboardInterrupt))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from solver.clock import Stopped
 from solver.deployment import Deployment
 from solver.instance import Instance
-from solver.optimise import Stopped
 from solver.whatif.pieces import Piece
 from solver.whatif.settle import Settled, Settler
 

@@ -8,10 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from solver.backends.base import Controls
+from solver.clock import Clock, Stopped
 from solver.engines import EngineSet, cost_model_of
 from solver.instance import Instance
 from solver.load import load_instance
-from solver.optimise import Clock, Stopped
 from solver.whatif.ask import Ask
 from solver.whatif.axes import Axis, axis_of
 from solver.whatif.ladder import Ladder

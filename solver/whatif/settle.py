@@ -9,13 +9,13 @@ from functools import cached_property
 
 from solver import pairs, profiles, two_pools
 from solver.backends.cpsat import CpSat
+from solver.clock import Clock, Stopped
 from solver.columns import Candidates
 from solver.deployment import Deployment
 from solver.engines import CostModel, EngineSet, engines_of
 from solver.frontier_points import PROOFS
 from solver.hint import holds
 from solver.instance import Instance
-from solver.optimise import Clock, Stopped
 from solver.pairs import Pairs
 from solver.points import PointTable, points_of, within
 from solver.profiles import Profiles

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from solver.backends.base import Controls
+from solver.clock import Clock
 from solver.engines import cost_model_of
 from solver.explanation.enough import MOST_GPUS, enough_gpus
 from solver.explanation.explain import explain
@@ -24,7 +25,6 @@ from solver.explanation.report import explanation_lines
 from solver.explanation.requirement import Change
 from solver.explanation.requirements import requirements_of, without
 from solver.explanation.sums import Sums
-from solver.optimise import Clock
 from solver.read import read_instance
 from tests.explanation.switches import Json, Rows, dropped, infeasible_case, switches
 from tests.oracles.enumerate import optimum

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from solver.backends.base import Controls
+from solver.clock import Clock, Stopped
 from solver.explanation.clashes import MOST_CLASHES, Clashes, Enumeration
 from solver.explanation.explain import explain
 from solver.explanation.explanation import Explanation
 from solver.explanation.requirement import Requirement
-from solver.optimise import Clock, Stopped
 from tests.explanation.switches import (
     Json,
     Name,

@@ -11,13 +11,13 @@ from costmodels.operating_curve import OperatingCurve, Role
 from costmodels.partition import Partition
 from solver.backends.base import Controls
 from solver.backends.registry import backend
+from solver.clock import Clock
 from solver.columns import NO_LIMITS, Candidates, Column, Limits
 from solver.deployment import Deployment
 from solver.engines import Engine, EngineSet, cost_model_of, engines_of
 from solver.formulation.piecewise import build_piecewise
 from solver.instance import Instance, Pool, Workload
 from solver.measure import Measure, fewest_gpus, least_cost, throughput
-from solver.optimise import Clock
 from solver.points import PointTable, points_of
 from solver.read import read_instance
 from solver.stages import Staged, Stages
