@@ -464,6 +464,75 @@ def check_endings(*targets: tuple[Path | None, tuple[str, ...]]) -> None:
                 fail(f"{target.name}: must end in {' or '.join(endings)}")
 
 
+def traffic_options(command: Any) -> Any:
+    """The options that say what arrives."""
+    options = [
+        click.option("--trace", metavar="FILE", help="Replay a trace, or rates per period; a file or a built-in name."),
+        click.option("--poisson", metavar="RATE", help="A Poisson stream: requests/s, or 90% of the planned rate."),
+        click.option("--deterministic", metavar="RATE", help="The same at equal distances."),
+        click.option("--workload", metavar="NAME", help="Whose requests the trace holds."),
+        click.option(
+            "--rate-scale", default="1", metavar="R|plan", help="Scale the trace's rate; plan: to the plan's."
+        ),
+        click.option("--time-scale", default="1", metavar="R", help="Times of the trace are multiplied by this."),
+        click.option("--requests", type=click.IntRange(1), metavar="N", help="Requests of a stream."),
+        click.option("--duration", metavar="T", help="Length of a stream instead, such as 30m."),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@click.argument("plan", required=False, type=click.Path(path_type=Path), metavar="[RESULT|SCHEDULE]")
+@traffic_options
+@click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
+              show_default=True)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="REPORT.json", help="Write it as JSON.")
+def simulate(instance: str, plan: Path | None, output: Path | None, trace: str | None, **given: Any) -> None:
+    """Requests pass through a plan one by one; without RESULT the instance is solved first."""
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.simulation.command import simulated
+
+    check_endings((output, (".json",)))
+    file = None if trace is None else trace_path(trace)
+    found = simulated(instance_path(instance), plan, file, **given)
+    if output and found.document:
+        write_whole(output, to_json(found.document))
+    click.echo("\n".join(found.lines))
+    sys.exit(CHECK_FAILED if not found.ok else EXIT_OF[found.status])
+
+
+@main.command(epilog=EPILOG)
+@click.argument("instance")
+@traffic_options
+@click.option("--percentile", type=click.FloatRange(1, 100), default=95.0, show_default=True, metavar="P",
+              help="Percentage of the requests that must meet each limit; `sla` may name its own.")  # fmt: skip
+@click.option("--replications", type=click.IntRange(2, 30), default=5, show_default=True, metavar="N")
+@click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
+              show_default=True)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write every step as JSON.")
+def headroom(instance: str, output: Path | None, trace: str | None, **given: Any) -> None:
+    """The largest utilization whose plan meets its limits at a percentile in simulation, and what that costs."""
+    from rich.console import Console
+
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.simulation.command import with_headroom
+
+    check_endings((output, (".json",)))
+    file = None if trace is None else trace_path(trace)
+    with Console(stderr=True).status("") as status:
+        found = with_headroom(instance_path(instance), file, say=status.update, **given)
+    if output and found.document:
+        write_whole(output, to_json(found.document))
+    click.echo("\n".join(found.lines))
+    sys.exit(EXIT_OF[found.status])
+
+
 @main.command(epilog=EPILOG)
 @click.argument("grid", type=click.Path(path_type=Path), metavar="GRID.json")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Tables, journal.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class Arrivals:
         Requests that come before are served but not measured.
     notes
         What is to be known of them.
+    is_drawn
+        Whether they are drawn at random, not recorded.
     """
 
     description: str
@@ -48,10 +50,19 @@ class Arrivals:
     workload: NDArray[np.int64]
     warm_up_s: float = 0.0
     notes: tuple[str, ...] = ()
+    is_drawn: bool = True
 
     def __len__(self) -> int:
         """How many."""
         return len(self.arrival_s)
+
+    def mixed(self, window_s: float, seed: int) -> Arrivals:
+        """The same times, with what arrives in each window in another order."""
+        import numpy as np
+
+        keys = np.random.default_rng([seed, 3]).random(len(self))
+        order = np.lexsort((keys, self.arrival_s // window_s))
+        return replace(self, isl=self.isl[order], osl=self.osl[order], workload=self.workload[order])
 
 
 def of_requests(requests: Requests, instance: Instance, workload: Workload | None = None) -> Arrivals:
@@ -82,7 +93,9 @@ def of_requests(requests: Requests, instance: Instance, workload: Workload | Non
     per_s = f", {len(requests) / requests.duration_s:.6g}/s" if requests.duration_s else ""
     description = f"trace {requests.name}: {len(requests):,} requests in {requests.duration_s:,.0f} s{per_s}"
     whose = np.full(len(requests), number)
-    return Arrivals(description, requests.arrival_s, requests.isl, requests.osl, whose, notes=requests.notes)
+    return Arrivals(
+        description, requests.arrival_s, requests.isl, requests.osl, whose, notes=requests.notes, is_drawn=False
+    )
 
 
 def of_process(

@@ -127,7 +127,7 @@ def times_of(jobs: Sequence[Job]) -> Times:
     )
 
 
-def served(workload: Workload, jobs: Sequence[Job], rejected: int, window: tuple[float, float]) -> Served:
+def served(workload: Workload, every: Sequence[Job], rejected: int, window: tuple[float, float]) -> Served:
     """
     Measures a workload.
 
@@ -135,8 +135,8 @@ def served(workload: Workload, jobs: Sequence[Job], rejected: int, window: tuple
     ----------
     workload
         The workload.
-    jobs
-        Its finished requests that arrived in the window.
+    every
+        Its finished requests. Rates are of those that ended in the window, all else is of those that arrived in it.
     rejected
         How many it has that no replica could hold.
     window
@@ -144,39 +144,46 @@ def served(workload: Workload, jobs: Sequence[Job], rejected: int, window: tuple
     """
     import numpy as np
 
+    jobs = [job for job in every if job.arrival >= window[0]]
     times = times_of(jobs)
-    good = np.ones(len(jobs), dtype=bool)
-    within: dict[str, float] = {}
-    tpot = np.array([(job.end - job.first) / max(1, job.osl - 1) * 1000 for job in jobs])
-    for name, values, limit in (
-        ("ttft", times.ttft, workload.ttft_ms),
-        ("tpot", tpot, workload.tpot_ms),
-        ("e2el", times.e2el, workload.e2el_ms),
-    ):
-        if limit is not None and len(jobs):
-            met = values <= float(limit) * (1 + 1e-9)
-            within[name] = float(met.mean())
-            good &= met
-    if len(jobs):
-        within["all"] = float(good.mean()) * len(jobs) / (len(jobs) + rejected)
+    met = met_by(workload, jobs)
+    within = {name: float(each.sum()) / max(1, len(jobs) + rejected) for name, each in met.items()}
     seconds = max(window[1] - window[0], 1e-12)
-    osl = np.array([job.osl for job in jobs])
-    timely = np.array([job.end <= window[1] for job in jobs], dtype=bool)
+    ended = [job for job in every if window[0] < job.end <= window[1]]
+    osl, good = np.array([job.osl for job in ended]), met_by(workload, ended)["all"]
     return Served(
         workload=workload.name,
         requests=len(jobs),
         rejected=rejected,
-        requests_per_s=float(timely.sum() / seconds),
-        output_tokens_per_s=float(osl[timely].sum() / seconds) if len(jobs) else 0.0,
+        requests_per_s=len(ended) / seconds,
+        output_tokens_per_s=float(osl.sum() / seconds),
         ttft_ms=Spread.of(times.ttft),
         tpot_ms=Spread.of(times.tpot),
         e2el_ms=Spread.of(times.e2el),
         queue_ms=Spread.of(times.waited),
         decode_queue_ms=Spread.of(times.joined),
         within=within,
-        good_requests_per_s=float((timely & good).sum() / seconds),
-        good_output_tokens_per_s=float(osl[timely & good].sum() / seconds) if len(jobs) else 0.0,
+        good_requests_per_s=float(good.sum() / seconds),
+        good_output_tokens_per_s=float((osl * good).sum() / seconds),
     )
+
+
+def met_by(workload: Workload, jobs: Sequence[Job]) -> dict[str, NDArray[np.bool_]]:
+    """Limit of the SLA to which requests meet it, and ``all``; one output token has no TPOT and meets it."""
+    import numpy as np
+
+    limits = {"ttft": workload.ttft_ms, "tpot": workload.tpot_ms, "e2el": workload.e2el_ms}
+    took = {
+        "ttft": [job.first - job.arrival for job in jobs],
+        "tpot": [(job.end - job.first) / max(1, job.osl - 1) for job in jobs],
+        "e2el": [job.end - job.arrival for job in jobs],
+    }
+    met = {
+        name: np.array(took[name], dtype=np.float64) * 1000 <= float(limit) * (1 + 1e-9)
+        for name, limit in limits.items()
+        if limit is not None
+    }
+    return {**met, "all": np.logical_and.reduce([np.ones(len(jobs), dtype=bool), *met.values()])}
 
 
 @dataclass(frozen=True)

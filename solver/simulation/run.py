@@ -166,11 +166,10 @@ def measured(
     begin, end = arrivals.warm_up_s, float(arrivals.arrival_s[-1])
     rows, times = [], []
     for number, workload in enumerate(network.instance.workloads):
-        jobs = [job for job in network.finished if job.workload == number and job.arrival >= begin]
-        jobs.sort(key=_index)
+        jobs = sorted((job for job in network.finished if job.workload == number), key=_index)
         rejected = sum(job.workload == number for job in network.rejected)
         rows.append(served(workload, jobs, rejected, (begin, end)))
-        times.append(times_of(jobs))
+        times.append(times_of([job for job in jobs if job.arrival >= begin]))
     return Simulation(
         deployment=deployment,
         arrivals=arrivals,
