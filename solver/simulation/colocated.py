@@ -74,6 +74,13 @@ class ColocatedReplica:
         if len(self.queue) == 1 and self._may_join(job) and not self._is_filling:
             self._go_on()
 
+    def give_back(self) -> list[Job]:
+        """Takes out the requests that are not begun."""
+        jobs = list(self.queue)
+        self.queue.clear()
+        self.load -= len(jobs) / self._service.batch
+        return jobs
+
     def _may_join(self, job: Job) -> bool:
         service = self._service
         room = not self._prompts or self._prompt_tokens + job.isl <= service.prompt_tokens

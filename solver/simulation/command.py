@@ -12,7 +12,7 @@ from costmodels.errors import Fault, InputError
 from solver.deployment import Deployment
 from solver.report import report
 from solver.simulation.arrivals import Arrivals
-from solver.simulation.ask import Traffic, arrivals_of, asked_of, deployment_of, read_plan, replication, solved
+from solver.simulation.ask import Asked, Traffic, arrivals_of, asked_of, deployment_of, read_plan, replication, solved
 from solver.simulation.headroom import Search, Step
 from solver.simulation.headroom_report import document as headroom_document
 from solver.simulation.headroom_report import lines as headroom_lines
@@ -20,7 +20,8 @@ from solver.simulation.headroom_report import row
 from solver.simulation.promise import life_s, planned_rates
 from solver.simulation.report import document, lines
 from solver.simulation.router import Policy
-from solver.simulation.run import run
+from solver.simulation.run import Simulation, run, run_schedule
+from solver.simulation.schedule import schedule_of
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,19 @@ def simulated(
         result = solved(asked)
         if result.deployment is None:
             return Outcome([report(result)], status=result.status)
-        deployment = result.deployment
+        found = _of_deployment(asked, result.deployment, traffic, seed, routing)
     else:
-        deployment = deployment_of(asked, read_plan(asked, plan), plan)
-    arrivals = arrivals_of(traffic, asked.instance, planned_rates(deployment), seed, life_s(deployment))
-    found = run(asked.instance, deployment, asked.model, arrivals, routing)
+        written = read_plan(asked, plan)
+        if written["format"] == "disagg-schedule":
+            schedule = schedule_of(written, asked.instance, asked.engines, plan)
+            means = [sum(rates, Fraction(0)) / len(rates) for rates in schedule.served.values()]
+            arrivals = arrivals_of(traffic, asked.instance, means, seed)
+            found = run_schedule(asked.instance, schedule, asked.model, arrivals, routing)
+        else:
+            found = _of_deployment(asked, deployment_of(asked, written, plan), traffic, seed, routing)
     return Outcome(lines(found), document(found), ok=all(found.checks.values()))
+
+
+def _of_deployment(asked: Asked, deployment: Deployment, traffic: Traffic, seed: int, routing: Policy) -> Simulation:
+    arrivals = arrivals_of(traffic, asked.instance, planned_rates(deployment), seed, life_s(deployment))
+    return run(asked.instance, deployment, asked.model, arrivals, routing)

@@ -67,6 +67,10 @@ class DecodeReplica:
             steps = ceil((self._loop.now - self._at) / self._step_s - 1e-9)
             self._plan(self._at + steps * self._step_s, self._step + steps)
 
+    def give_back(self) -> list[Job]:
+        """Takes out nothing: the KV caches of what waits are here."""
+        return []
+
     def _may_join(self, job: Job) -> bool:
         return self._flight < self._service.batch and self._kv + job.claim <= self._service.kv_tokens
 

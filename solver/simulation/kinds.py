@@ -61,11 +61,17 @@ class Running:
     ----------
     kind, replica
         What it is.
-    opened_s, closed_s
-        From when to when requests came to it.
+    since_s
+        Since when requests come to it; infinite while none do.
+    open_s
+        Seconds in which requests came to it, up to the last closing.
     """
 
     kind: Kind
     replica: AnyReplica
-    opened_s: float
-    closed_s: float = inf
+    since_s: float = inf
+    open_s: float = 0.0
+
+    def open_until(self, horizon_s: float) -> float:
+        """Seconds in which requests came to it, up to a time."""
+        return self.open_s + max(0.0, horizon_s - self.since_s)

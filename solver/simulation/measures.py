@@ -238,7 +238,7 @@ def _is_of(running: Running, workload: Workload) -> bool:
 def _busy(workload: Workload, role: Role, running: Sequence[Running], jobs: Sequence[Job], horizon: float) -> Busy:
     import numpy as np
 
-    open_s = [max(0.0, min(r.closed_s, horizon) - r.opened_s) for r in running]
+    open_s = [r.open_until(horizon) for r in running]
     places_s = sum(seconds * r.kind.service.batch for seconds, r in zip(open_s, running, strict=True))
     took = [(job.joined, job.end) for job in jobs if job.role == role] if role != "prefill" else []
     taken = float(sum(max(0.0, min(end, horizon) - min(start, horizon)) for start, end in took))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from solver.deployment import Deployment
-from solver.instance import Instance
+from solver.instance import Instance, Workload
 from solver.kv_flows import kv_flows
 from solver.simulation.colocated import ColocatedReplica
 from solver.simulation.decode import DecodeReplica
@@ -74,40 +75,68 @@ class Branch:
         routers = self._decode.values()
         return job.osl == 1 or not routers or any(router.can_take(job) for router in routers)
 
-    def open(self, kind: Kind) -> Running:
-        """A new replica of a kind."""
+    def make(self, kind: Kind) -> Running:
+        """A new replica of a kind, to which nothing comes yet."""
         network, engine = self._network, kind.assignment.engine
         number, pool, claim = len(network.replicas), engine.pool.name, claim_of(kind.assignment)
-        since = network.loop.now
         self._kinds[number] = kind
         made: AnyReplica
         if kind.role == "prefill":
             made = PrefillReplica(network.loop, number, pool, kind.service, network.horizon_s, self._ready)
             made.refill = self._prefill.pull
             self._ends[number] = network.handover.sender(engine)
-            self._prefill.open(made, kind.weight)
         elif kind.role == "decode":
             made = DecodeReplica(network.loop, number, pool, kind.service, claim, network.finish)
             self._ways[number] = way_of(engine)
-            self._decode_router(pool).open(made, kind.weight)
         else:
             made = ColocatedReplica(network.loop, number, pool, kind.service, claim, network.finish)
             made.refill = self._colocated.pull
-            self._colocated.open(made, kind.weight)
-        running = Running(kind, made, since)
+        running = Running(kind, made)
         network.replicas.append(running)
         return running
 
+    def open(self, running: Running) -> None:
+        """From now on requests come to a replica."""
+        replica, weight = running.replica, running.kind.weight
+        running.since_s = self._network.loop.now
+        if isinstance(replica, PrefillReplica):
+            self._prefill.open(replica, weight)
+        elif isinstance(replica, DecodeReplica):
+            self._decode_router(replica.pool).open(replica, weight)
+        else:
+            self._colocated.open(replica, weight)
+
     def close(self, running: Running) -> None:
-        """A replica finishes what it has and takes no more."""
-        replica = running.replica
-        running.closed_s = self._network.loop.now
+        """A replica finishes what it has begun and takes no more."""
+        replica, now = running.replica, min(self._network.loop.now, self._network.horizon_s)
+        running.open_s += max(0.0, now - running.since_s)
+        running.since_s = inf
         if isinstance(replica, PrefillReplica):
             self._prefill.close(replica)
         elif isinstance(replica, DecodeReplica):
             self._decode_router(replica.pool).close(replica)
         else:
             self._colocated.close(replica)
+
+    def settle(self, deployment: Deployment, workload: Workload) -> None:
+        """Sends requests along the flows that a deployment has, from now on, and what waits to who is open."""
+        shares = {"prefill": deployment.joined(workload), "colocated": deployment.capacity(workload, "colocated")}
+        if any(shares.values()):
+            self.modes = Turns({name: float(share) for name, share in shares.items()})
+        handed = kv_flows(deployment, workload) if self._network.instance.kv_links is not None else None
+        flows = () if handed is None else handed.flows
+        for start in {flow.start for flow in flows}:
+            self.pools[start] = Turns({flow.to: float(flow.requests_per_s) for flow in flows if flow.start == start})
+        for router in (self._prefill, self._colocated, *self._decode.values()):
+            router.settle()
+
+    def abandon(self) -> list[Job]:
+        """Takes out what waits for a replica that never came."""
+        routers = (self._prefill, self._colocated, *self._decode.values())
+        jobs = [job for router in routers for job in router.waiting]
+        for router in routers:
+            router.waiting.clear()
+        return jobs
 
     def _decode_router(self, pool: str) -> Router[DecodeReplica]:
         name = pool if self._network.instance.kv_links is not None else ""
@@ -176,7 +205,7 @@ class Network:
     """
 
     def __init__(self, instance: Instance, policy: Policy, horizon_s: float) -> None:
-        self.instance, self.horizon_s = instance, horizon_s
+        self.instance, self.policy, self.horizon_s = instance, policy, horizon_s
         self.loop = Loop()
         self.handover = Handover(instance)
         self.replicas: list[Running] = []
@@ -187,21 +216,26 @@ class Network:
 
     def deploy(self, deployment: Deployment, kinds: Sequence[Kind]) -> None:
         """Opens all replicas of a plan, and sends requests along the flows that it has."""
-        for number, workload in enumerate(self.instance.workloads):
-            branch = self.branches[number]
-            shares = {"prefill": deployment.joined(workload), "colocated": deployment.capacity(workload, "colocated")}
-            if any(shares.values()):
-                branch.modes = Turns({name: float(share) for name, share in shares.items()})
-            if self.instance.kv_links is not None and shares["prefill"]:
-                handed = kv_flows(deployment, workload)
-                flows = () if handed is None else handed.flows
-                for start in {flow.start for flow in flows}:
-                    to = {flow.to: float(flow.requests_per_s) for flow in flows if flow.start == start}
-                    branch.pools[start] = Turns(to)
         for kind in kinds:
-            number = self.instance.workloads.index(kind.assignment.engine.workload)
+            branch = self.branch(kind)
             for _ in range(int(kind.assignment.replicas)):
-                self.branches[number].open(kind)
+                branch.open(branch.make(kind))
+        self.settle(deployment)
+
+    def branch(self, kind: Kind) -> Branch:
+        """What serves the workload of a kind."""
+        return self.branches[self.instance.workloads.index(kind.assignment.engine.workload)]
+
+    def settle(self, deployment: Deployment) -> None:
+        """Sends requests along the flows that a deployment has, from now on."""
+        for branch, workload in zip(self.branches, self.instance.workloads, strict=True):
+            branch.settle(deployment, workload)
+
+    def give_up(self) -> None:
+        """Rejects what waits for a replica that never came."""
+        for branch in self.branches:
+            for job in branch.abandon():
+                self.reject(job)
 
     def enter(self, job: Job) -> None:
         """A request comes."""

@@ -61,6 +61,13 @@ class PrefillReplica:
         if not self._is_busy and not self._is_filling:
             self._begin()
 
+    def give_back(self) -> list[Job]:
+        """Takes out the prompts that are not begun."""
+        jobs = list(self.queue)
+        self.queue.clear()
+        self.load -= sum(job.work for job in jobs) * self._unit
+        return jobs
+
     def _begin(self) -> None:
         service, queue, now = self._service, self.queue, self._loop.now
         count = min(len(queue), service.batch)

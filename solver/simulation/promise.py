@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from solver.deployment import Deployment
-from solver.instance import Workload
+from solver.instance import Instance, Workload
+from solver.simulation.schedule import Schedule
 from solver.slack import end_to_end_ms
 
 
@@ -31,7 +32,7 @@ class Promise:
     ttft_ms: Fraction | None
     tpot_ms: Fraction | None
     e2el_ms: Fraction | None
-    ttft_percentile: Fraction | None
+    ttft_percentile: Fraction | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the report file."""
@@ -65,5 +66,25 @@ def promise_of(deployment: Deployment, workload: Workload) -> Promise:
         ttft_ms=max((ttft for *_, ttft in deployment.first_token_ms(workload)), default=None),
         tpot_ms=max(tokens, default=None),
         e2el_ms=end_to_end_ms(deployment, workload),
+        ttft_percentile=workload.options.ttft_percentile,
+    )
+
+
+def promised_by(schedule: Schedule, instance: Instance, workload: Workload) -> Promise:
+    """What a schedule promises a workload: its mean rate, and the worst latencies of all periods."""
+    rates = schedule.served[workload.name]
+    rate = sum(rates, Fraction(0)) / len(rates)
+    each = [promise_of(schedule.deployment(instance, period), workload) for period in (0, *schedule.changes)]
+
+    def worst(name: str) -> Fraction | None:
+        values = [getattr(one, name) for one in each]
+        return max((value for value in values if value is not None), default=None)
+
+    return Promise(
+        requests_per_s=rate,
+        output_tokens_per_s=rate * workload.osl,
+        ttft_ms=worst("ttft_ms"),
+        tpot_ms=worst("tpot_ms"),
+        e2el_ms=worst("e2el_ms"),
         ttft_percentile=workload.options.ttft_percentile,
     )

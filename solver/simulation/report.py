@@ -9,7 +9,7 @@ from typing import Any
 from solver.instance import Workload
 from solver.report import number
 from solver.simulation.measures import Busy, Served, Spread
-from solver.simulation.promise import Promise, promise_of
+from solver.simulation.promise import Promise
 from solver.simulation.run import Simulation
 
 _CHECKS = {"conservation": "conservation", "order": "order of times", "little": "Little's law"}
@@ -17,14 +17,14 @@ _CHECKS = {"conservation": "conservation", "order": "order of times", "little": 
 
 def lines(found: Simulation) -> list[str]:
     """What a planner reads."""
-    instance = found.deployment.instance
+    instance = found.instance
     told = [f"{instance.name}: {found.arrivals.description}; routing {found.policy}"]
     told += [f"  note: {note}" for note in found.arrivals.notes]
     if found.arrivals.warm_up_s:
         told.append(f"  measured from {number(found.arrivals.warm_up_s)} s on; before, the system fills")
-    for workload, served in zip(instance.workloads, found.served, strict=True):
+    for workload, served, promise in zip(instance.workloads, found.served, found.promises, strict=True):
         if served.requests or served.rejected:
-            told += ["", *_workload(workload, served, promise_of(found.deployment, workload))]
+            told += ["", *_workload(workload, served, promise)]
     told += ["", *_roles(found.busy), "", *_closing(found)]
     return told
 
@@ -87,11 +87,14 @@ def _closing(found: Simulation) -> Iterator[str]:
 
 def document(found: Simulation) -> dict[str, Any]:
     """The report file, version 1; times of the run are left out, so that the same run gives the same file."""
-    instance = found.deployment.instance
+    instance = found.instance
     return {
         "format": "disagg-simulation",
         "version": 1,
         "instance": instance.name,
-        "promised": {each.name: promise_of(found.deployment, each).as_dict() for each in instance.workloads},
+        "promised": {
+            workload.name: promise.as_dict()
+            for workload, promise in zip(instance.workloads, found.promises, strict=True)
+        },
         **found.as_dict(),
     }

@@ -28,6 +28,9 @@ class Replica(Protocol):
     def fits(self, job: Job) -> bool:
         """Whether a request can be served at all."""
 
+    def give_back(self) -> list[Job]:
+        """Takes out the requests that another replica may serve as well."""
+
 
 R = TypeVar("R", bound=Replica)
 
@@ -60,13 +63,20 @@ class Router(Generic[R]):
         self.replicas.append(replica)
         self._weights[replica.number] = weight
         self._turns[replica.number] = min(self._turns.values(), default=0.0)
-        self.pull(replica)
+        replica.is_open = True
 
     def close(self, replica: R) -> None:
-        """Lets a replica finish what it has, and sends no more."""
+        """Lets a replica finish what it has begun, and sends no more; what waits there waits for another."""
         replica.is_open = False
         self.replicas.remove(replica)
         del self._turns[replica.number]
+        self.waiting.extend(replica.give_back())
+
+    def settle(self) -> None:
+        """Sends on what waits, after replicas have come or gone."""
+        waiting, self.waiting = self.waiting, deque()
+        for job in waiting:
+            self.add(job)
 
     def can_take(self, job: Job) -> bool:
         """Whether any replica could serve a request; without replicas that is not known."""

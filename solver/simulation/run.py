@@ -17,7 +17,9 @@ from solver.simulation.kinds import Kind, kind_of
 from solver.simulation.lengths import PromptWork
 from solver.simulation.measures import Busy, Served, Times, busy_of, served, times_of
 from solver.simulation.network import Network
+from solver.simulation.promise import Promise, promise_of, promised_by
 from solver.simulation.router import Policy
+from solver.simulation.schedule import Schedule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +36,8 @@ class Simulation:
 
     Parameters
     ----------
-    deployment
-        What ran.
+    instance, promises
+        The instance, and what the plan promises each workload.
     arrivals
         What came.
     policy
@@ -56,7 +58,8 @@ class Simulation:
         How prompts of different lengths were priced.
     """
 
-    deployment: Deployment
+    instance: Instance
+    promises: tuple[Promise, ...]
     arrivals: Arrivals
     policy: Policy
     served: tuple[Served, ...]
@@ -103,7 +106,47 @@ def run(
     network = Network(instance, policy, float(arrivals.arrival_s[-1]))
     network.deploy(deployment, kinds)
     left = pass_through(network, arrivals)
-    return measured(network, deployment, arrivals, policy, left, started, work.description)
+    promises = tuple(promise_of(deployment, workload) for workload in instance.workloads)
+    return measured(network, promises, arrivals, left, started, work.description)
+
+
+def run_schedule(
+    instance: Instance, schedule: Schedule, model: CostModel, arrivals: Arrivals, policy: Policy = "least-loaded"
+) -> Simulation:
+    """
+    Runs arrivals through a schedule until the last request is done; after its end, what served last goes on.
+
+    A replica that is stopped or switched finishes what it has begun; what waits in its queue goes to another.
+
+    Parameters
+    ----------
+    instance, schedule, model
+        The instance, its schedule, and its cost model.
+    arrivals, policy
+        As for :func:`run`.
+    """
+    started = time.perf_counter()
+    work = PromptWork(model, arrivals.isl)
+    network = Network(instance, policy, float(arrivals.arrival_s[-1]))
+    each = [Deployment.of(instance, [(engine, batch, 1)]) for engine, batch in schedule.columns]
+    kinds = [kinds_of(instance, one, model, work)[0] for one in each]
+    running = [network.branch(kinds[leg.column]).make(kinds[leg.column]) for leg in schedule.legs]
+
+    def change(period: int) -> None:
+        for is_closing in (True, False):
+            for leg, replica in zip(schedule.legs, running, strict=True):
+                for first, after in leg.spans:
+                    if is_closing and after == period:
+                        network.branch(replica.kind).close(replica)
+                    elif not is_closing and first == period:
+                        network.branch(replica.kind).open(replica)
+        network.settle(schedule.deployment(instance, period))
+
+    for period in (0, *schedule.changes):
+        network.loop.at(float(schedule.period_s * period), change, period)
+    left = pass_through(network, arrivals)
+    promises = tuple(promised_by(schedule, instance, workload) for workload in instance.workloads)
+    return measured(network, promises, arrivals, left, started, work.description)
 
 
 def kinds_of(instance: Instance, deployment: Deployment, model: CostModel, work: PromptWork) -> list[Kind]:
@@ -143,6 +186,7 @@ def pass_through(network: Network, arrivals: Arrivals) -> int:
 
     loop.at(jobs[0].arrival, arrive, next(coming))
     loop.run()
+    network.give_up()
     return inside
 
 
@@ -155,9 +199,8 @@ def _jobs(
 
 def measured(
     network: Network,
-    deployment: Deployment,
+    promises: tuple[Promise, ...],
     arrivals: Arrivals,
-    policy: Policy,
     left: int,
     started: float,
     prompts: str,
@@ -171,9 +214,10 @@ def measured(
         rows.append(served(workload, jobs, rejected, (begin, end)))
         times.append(times_of([job for job in jobs if job.arrival >= begin]))
     return Simulation(
-        deployment=deployment,
+        instance=network.instance,
+        promises=promises,
         arrivals=arrivals,
-        policy=policy,
+        policy=network.policy,
         served=tuple(rows),
         busy=tuple(busy_of(network, end)),
         times=tuple(times),

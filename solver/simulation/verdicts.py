@@ -67,7 +67,7 @@ def verdicts_of(runs: Sequence[Simulation], percentile: Fraction) -> list[Verdic
         Share of the requests (0 to 1) that must be within each limit whose workload names none.
     """
     found = []
-    for number, workload in enumerate(runs[0].deployment.instance.workloads):
+    for number, workload in enumerate(runs[0].instance.workloads):
         for limit in LIMITS:
             bound: Fraction | None = getattr(workload, f"{limit}_ms")
             shares = [run.served[number].within[limit] for run in runs if limit in run.served[number].within]
