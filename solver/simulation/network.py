@@ -127,15 +127,17 @@ class Branch:
         flows = () if handed is None else handed.flows
         for start in {flow.start for flow in flows}:
             self.pools[start] = Turns({flow.to: float(flow.requests_per_s) for flow in flows if flow.start == start})
-        for router in (self._prefill, self._colocated, *self._decode.values()):
+        self._prefill.settle()
+        self._colocated.settle()
+        for router in self._decode.values():
             router.settle()
 
     def abandon(self) -> list[Job]:
         """Takes out what waits for a replica that never came."""
-        routers = (self._prefill, self._colocated, *self._decode.values())
-        jobs = [job for router in routers for job in router.waiting]
-        for router in routers:
-            router.waiting.clear()
+        queues = [self._prefill.waiting, self._colocated.waiting, *(each.waiting for each in self._decode.values())]
+        jobs = [job for queue in queues for job in queue]
+        for queue in queues:
+            queue.clear()
         return jobs
 
     def _decode_router(self, pool: str) -> Router[DecodeReplica]:

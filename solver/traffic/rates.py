@@ -54,7 +54,8 @@ def rates_per_period(requests: Requests, period_s: Fraction) -> tuple[Fraction, 
     Requests per second of each period of a trace, exactly: the count by the length.
 
     The trace ends with its last arrival, within a period. Where it covers at least half of that period, its rate is
-    that of the covered part; where less, the period is left out (:func:`last_period` says which).
+    that of the covered part (without the last arrival, which ends it); where less, the period is left out
+    (:func:`last_period` says which).
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def rates_per_period(requests: Requests, period_s: Fraction) -> tuple[Fraction, 
     if len(rates) > 1 and covered * 2 < 1:
         return tuple(rates[:-1])
     if covered > 0:
-        rates[-1] /= covered
+        rates[-1] = Fraction(counts[-1] - 1) / (covered * period_s)
     return tuple(rates)
 
 
