@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
+    from solver.simulation.api import simulate
+    from solver.traffic.requests import read_requests
     from solver.verifier import verify, verify_frontier
 
 __version__ = "0.1.0"
@@ -39,6 +41,8 @@ _HOME = {
     "Options": "solver.planner",
     "Result": "solver.result",
     "read_instance": "solver.read",
+    "read_requests": "solver.traffic.requests",
+    "simulate": "solver.simulation.api",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
@@ -55,6 +59,8 @@ __all__ = [
     "Options",
     "Result",
     "read_instance",
+    "read_requests",
+    "simulate",
     "solve",
     "trace",
     "verify",

@@ -11,8 +11,9 @@ from typing import Any
 from costmodels.errors import Fault, InputError
 from solver.deployment import Deployment
 from solver.report import report
+from solver.simulation.api import NoPlan, simulate
 from solver.simulation.arrivals import Arrivals
-from solver.simulation.ask import Asked, Traffic, arrivals_of, asked_of, deployment_of, read_plan, replication, solved
+from solver.simulation.ask import Traffic, asked_of, replication
 from solver.simulation.headroom import Search, Step
 from solver.simulation.headroom_report import document as headroom_document
 from solver.simulation.headroom_report import lines as headroom_lines
@@ -20,8 +21,6 @@ from solver.simulation.headroom_report import row
 from solver.simulation.promise import life_s, planned_rates
 from solver.simulation.report import document, lines
 from solver.simulation.router import Policy
-from solver.simulation.run import Simulation, run, run_schedule
-from solver.simulation.schedule import schedule_of
 
 
 @dataclass(frozen=True)
@@ -103,56 +102,17 @@ def with_headroom(
     return Outcome(headroom_lines(found), headroom_document(found), status="optimal" if found.best else "unknown")
 
 
-def simulated(
-    instance_file: Path,
-    plan: Path | None,
-    trace: Path | None,
-    *,
-    routing: Policy = "least-loaded",
-    seed: int = 0,
-    **given: Any,
-) -> Outcome:
+def simulated(instance_file: Path, plan: Path | None, trace: Path | None, **given: Any) -> Outcome:
     """
-    Simulates a result, or the best plan of an instance.
-
-    Parameters
-    ----------
-    instance_file, plan
-        The instance, and a result; None: it is solved first.
-    trace
-        A trace or rates per period.
-    routing
-        How requests find a replica.
-    seed
-        Of everything random.
-    **given
-        Other fields of :class:`solver.simulation.ask.Traffic`.
+    Simulates a result or a schedule, or the best plan of an instance; see :func:`solver.simulation.api.simulate`.
 
     Raises
     ------
     InputError
-        When anything of this is wrong.
+        When a file or a word is wrong.
     """
-    traffic = Traffic(trace=trace, **given)
-    traffic.check()
-    asked = asked_of(instance_file)
-    if plan is None:
-        result = solved(asked)
-        if result.deployment is None:
-            return Outcome([report(result)], status=result.status)
-        found = _of_deployment(asked, result.deployment, traffic, seed, routing)
-    else:
-        written = read_plan(asked, plan)
-        if written["format"] == "disagg-schedule":
-            schedule = schedule_of(written, asked.instance, asked.engines, plan)
-            means = [sum(rates, Fraction(0)) / len(rates) for rates in schedule.served.values()]
-            arrivals = arrivals_of(traffic, asked.instance, means, seed)
-            found = run_schedule(asked.instance, schedule, asked.model, arrivals, routing)
-        else:
-            found = _of_deployment(asked, deployment_of(asked, written, plan), traffic, seed, routing)
+    try:
+        found = simulate(instance_file, plan, trace=trace, **given)
+    except NoPlan as missing:
+        return Outcome([missing.report], status=missing.status)
     return Outcome(lines(found), document(found), ok=all(found.checks.values()))
-
-
-def _of_deployment(asked: Asked, deployment: Deployment, traffic: Traffic, seed: int, routing: Policy) -> Simulation:
-    arrivals = arrivals_of(traffic, asked.instance, planned_rates(deployment), seed, life_s(deployment))
-    return run(asked.instance, deployment, asked.model, arrivals, routing)

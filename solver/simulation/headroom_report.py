@@ -61,7 +61,7 @@ def _worth(deployment: Deployment) -> str:
 
 def _verdict(each: Verdict) -> str:
     word = "met" if each.passes else "FAILS"
-    within = f"{each.share:.2%} [{each.low:.2%}, {min(1.0, each.high):.2%}] within {each.limit_ms:,.6g} ms"
+    within = f"{each.share:.2%} [{max(0.0, each.low):.2%}, {min(1.0, each.high):.2%}] within {each.limit_ms:,.6g} ms"
     at = f"P{each.wanted * 100:g} is {each.percentile_ms:,.1f} ms"
     return f"  {each.workload} {_NAMES[each.limit]}: {within}, wanted {each.wanted:.4g}: {word}; {at}"
 

@@ -48,6 +48,11 @@ def planned_rates(deployment: Deployment) -> list[Fraction]:
     ]
 
 
+def mean_rates(schedule: Schedule) -> list[Fraction]:
+    """Requests/s of each workload that a schedule is made for, mean over its periods."""
+    return [sum(rates, Fraction(0)) / len(rates) for rates in schedule.served.values()]
+
+
 def life_s(deployment: Deployment) -> float:
     """How long a request is planned to stay at most, in s."""
     ends = (end_to_end_ms(deployment, each) for each in deployment.instance.workloads if deployment.is_served(each))

@@ -49,12 +49,13 @@ def _workload(workload: Workload, served: Served, promise: Promise) -> Iterator[
     if promise.ttft_percentile is not None:
         share = number(promise.ttft_percentile * 100)
         yield f"  planned TTFT is that of a prompt at P{share} of the lengths, without any wait"
+    demand = "" if workload.requests_per_s is None else f" (demand {number(workload.requests_per_s)})"
     yield (
-        f"  requests/s: {number(promise.requests_per_s)} planned for, {number(served.requests_per_s)} served, "
+        f"  requests/s: {number(promise.requests_per_s)} planned{demand}, {number(served.requests_per_s)} served, "
         f"{number(served.good_requests_per_s)} within all limits ({served.within.get('all', 0):.2%} of the requests)"
     )
     yield (
-        f"  output tokens/s: {number(promise.output_tokens_per_s)} planned for, {number(served.output_tokens_per_s)} "
+        f"  output tokens/s: {number(promise.output_tokens_per_s)} planned, {number(served.output_tokens_per_s)} "
         f"served, {number(served.good_output_tokens_per_s)} within all limits"
     )
 
