@@ -490,6 +490,8 @@ def traffic_options(command: Any) -> Any:
 @traffic_options
 @click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
               show_default=True)  # fmt: skip
+@click.option("--period", default="1m", show_default=True, metavar="T", help="Periods of the course in file and plot.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the course of the run.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="REPORT.json", help="Write it as JSON.")
 def simulate(instance: str, plan: Path | None, output: Path | None, trace: str | None, **given: Any) -> None:
     """Requests pass through a plan one by one; without RESULT the instance is solved first."""
@@ -497,7 +499,7 @@ def simulate(instance: str, plan: Path | None, output: Path | None, trace: str |
     from solver.result import to_json
     from solver.simulation.command import simulated
 
-    check_endings((output, (".json",)))
+    check_endings((output, (".json",)), (given["plot"], (".png", ".svg")))
     file = None if trace is None else trace_path(trace)
     found = simulated(instance_path(instance), plan, file, **given)
     if output and found.document:

@@ -18,9 +18,11 @@ from solver.simulation.headroom import Search, Step
 from solver.simulation.headroom_report import document as headroom_document
 from solver.simulation.headroom_report import lines as headroom_lines
 from solver.simulation.headroom_report import row
+from solver.simulation.plot import plot_course
 from solver.simulation.promise import life_s, planned_rates
 from solver.simulation.report import document, lines
 from solver.simulation.router import Policy
+from solver.traffic.times import seconds_of
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,35 @@ def with_headroom(
     return Outcome(headroom_lines(found), headroom_document(found), status="optimal" if found.best else "unknown")
 
 
-def simulated(instance_file: Path, plan: Path | None, trace: Path | None, **given: Any) -> Outcome:
+def simulated(
+    instance_file: Path,
+    plan: Path | None,
+    trace: Path | None,
+    *,
+    period: str = "1m",
+    plot: Path | None = None,
+    **given: Any,
+) -> Outcome:
     """
     Simulates a result or a schedule, or the best plan of an instance; see :func:`solver.simulation.api.simulate`.
+
+    Parameters
+    ----------
+    instance_file, plan, trace, **given
+        As there.
+    period, plot
+        Length of the periods of the course, and where to draw it; None: nowhere.
 
     Raises
     ------
     InputError
         When a file or a word is wrong.
     """
+    period_s = seconds_of(period)
     try:
         found = simulate(instance_file, plan, trace=trace, **given)
     except NoPlan as missing:
         return Outcome([missing.report], status=missing.status)
-    return Outcome(lines(found), document(found), ok=all(found.checks.values()))
+    if plot is not None:
+        plot_course(found, period_s, plot)
+    return Outcome(lines(found), document(found, period_s), ok=all(found.checks.values()))

@@ -61,6 +61,8 @@ class Times:
         To the first token; per token after it (of requests with two tokens at least); to the last token.
     waited, joined
         Until the prompt was begun; from the first token until the request joined a decode batch (disaggregated).
+    arrived_s, tpot_all, met
+        Of every request when it came, its TPOT (0 for one token), and whether it is within all limits.
     """
 
     ttft: NDArray[np.float64]
@@ -68,6 +70,9 @@ class Times:
     e2el: NDArray[np.float64]
     waited: NDArray[np.float64]
     joined: NDArray[np.float64]
+    arrived_s: NDArray[np.float64]
+    tpot_all: NDArray[np.float64]
+    met: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ class Served:
         return asdict(self)
 
 
-def times_of(jobs: Sequence[Job]) -> Times:
+def times_of(workload: Workload, jobs: Sequence[Job]) -> Times:
     """The times of finished requests."""
     import numpy as np
 
@@ -124,6 +129,9 @@ def times_of(jobs: Sequence[Job]) -> Times:
         e2el=ms([job.end - job.arrival for job in jobs]),
         waited=ms([job.start - job.arrival for job in jobs]),
         joined=ms([job.joined - job.first for job in tokens if job.joined >= job.first]),
+        arrived_s=np.array([job.arrival for job in jobs], dtype=np.float64),
+        tpot_all=ms([(job.end - job.first) / max(1, job.osl - 1) for job in jobs]),
+        met=met_by(workload, jobs)["all"],
     )
 
 
@@ -145,7 +153,7 @@ def served(workload: Workload, every: Sequence[Job], rejected: int, window: tupl
     import numpy as np
 
     jobs = [job for job in every if job.arrival >= window[0]]
-    times = times_of(jobs)
+    times = times_of(workload, jobs)
     met = met_by(workload, jobs)
     within = {name: float(each.sum()) / max(1, len(jobs) + rejected) for name, each in met.items()}
     seconds = max(window[1] - window[0], 1e-12)

@@ -8,6 +8,7 @@ from typing import Any
 
 from solver.instance import Workload
 from solver.report import number
+from solver.simulation.course import course_of
 from solver.simulation.measures import Busy, Served, Spread
 from solver.simulation.promise import Promise
 from solver.simulation.run import Simulation
@@ -86,7 +87,7 @@ def _closing(found: Simulation) -> Iterator[str]:
     yield f"run: {len(found.arrivals):,} requests, {found.events:,} events, {found.wall_s:.2f} s"
 
 
-def document(found: Simulation) -> dict[str, Any]:
+def document(found: Simulation, period_s: Fraction) -> dict[str, Any]:
     """The report file, version 1; times of the run are left out, so that the same run gives the same file."""
     instance = found.instance
     return {
@@ -98,4 +99,8 @@ def document(found: Simulation) -> dict[str, Any]:
             for workload, promise in zip(instance.workloads, found.promises, strict=True)
         },
         **found.as_dict(),
+        "course": [
+            course_of(workload, times, period_s).as_dict()
+            for workload, times in zip(instance.workloads, found.times, strict=True)
+        ],
     }

@@ -212,7 +212,7 @@ def measured(
         jobs = sorted((job for job in network.finished if job.workload == number), key=_index)
         rejected = sum(job.workload == number for job in network.rejected)
         rows.append(served(workload, jobs, rejected, (begin, end)))
-        times.append(times_of([job for job in jobs if job.arrival >= begin]))
+        times.append(times_of(workload, [job for job in jobs if job.arrival >= begin]))
     return Simulation(
         instance=network.instance,
         promises=promises,

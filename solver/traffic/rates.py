@@ -34,7 +34,7 @@ def periods_of(requests: Requests, period_s: Fraction) -> tuple[tuple[int, ...],
 
     if period_s <= 0:
         raise InputError([Fault("--period", f"got {period_s} s, must be above 0")])
-    last = Fraction(requests.duration_s)
+    last = Fraction(round(requests.duration_s * 10**9), 10**9)
     count = int(last // period_s) + 1
     if count > MOST_PERIODS:
         words = f"got {float(period_s):g} s, which makes {count} periods of the trace, at most {MOST_PERIODS}"
