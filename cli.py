@@ -490,7 +490,7 @@ def traffic_options(command: Any) -> Any:
 @traffic_options
 @click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
               show_default=True)  # fmt: skip
-@click.option("--period", default="1m", show_default=True, metavar="T", help="Periods of the course in file and plot.")
+@click.option("--period", metavar="T", help="Periods of the course in file and plot, such as 5m.  [default: 1m]")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the course of the run.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="REPORT.json", help="Write it as JSON.")
 def simulate(instance: str, plan: Path | None, output: Path | None, trace: str | None, **given: Any) -> None:

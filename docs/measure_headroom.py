@@ -34,8 +34,8 @@ class Case:
 
 
 CASES = (
-    Case("azure-conversation-2023", "azure", 4, 1000, 50),
-    Case("azure-code-2023", "azure", 4, 1000, 50),
+    Case("azure-conversation-2023", "azure", 2, 1000, 50),
+    Case("azure-code-2023", "azure", 2, 1000, 50),
     Case("mooncake-synthetic", "mooncake", 1, 10_000, 50),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def simulated(
     plan: Path | None,
     trace: Path | None,
     *,
-    period: str = "1m",
+    period: str | None = None,
     plot: Path | None = None,
     **given: Any,
 ) -> Outcome:
@@ -121,18 +122,20 @@ def simulated(
     instance_file, plan, trace, **given
         As there.
     period, plot
-        Length of the periods of the course, and where to draw it; None: nowhere.
+        Length of the periods of the course (None: a minute, longer where that makes more than 1000), and where to
+        draw it (None: nowhere).
 
     Raises
     ------
     InputError
         When a file or a word is wrong.
     """
-    period_s = seconds_of(period)
+    given_s = None if period is None else seconds_of(period)
     try:
         found = simulate(instance_file, plan, trace=trace, **given)
     except NoPlan as missing:
         return Outcome([missing.report], status=missing.status)
+    period_s = given_s or Fraction(max(60, ceil(float(found.arrivals.arrival_s[-1]) / 1000)))
     if plot is not None:
         plot_course(found, period_s, plot)
     return Outcome(lines(found), document(found, period_s), ok=all(found.checks.values()))

@@ -159,20 +159,31 @@ class Search:
         return self._known[key]
 
     def _judged(self, instance: Instance, deployment: Deployment) -> tuple[Verdict, ...]:
-        """The verdicts on a plan; one that has come before at the same rates is not run again."""
+        """
+        The verdicts on a plan; one that has come before at the same rates is not run again.
+
+        All but the first plan are given up as soon as a limit would fail even if everything was within it in all
+        replications that are left: the mean, and so the lower end of the interval, is then below what is wanted.
+        """
         plan = tuple((a.engine.key, a.batch, a.replicas) for a in deployment.assignments)
         key = (plan, tuple(planned_rates(deployment)))
         if key not in self._judgements:
-            self._judgements[key] = tuple(verdicts_of(self._runs(instance, deployment), self._percentile))
+            is_first, runs = not self._judgements, list[Simulation]()
+            for number in range(self._replications):
+                arrivals = self._draw(deployment, number)
+                self._arrivals = self._arrivals or arrivals.description
+                runs.append(run(instance, deployment, self._asked.model, arrivals, self._policy))
+                if not is_first and self._is_lost(verdicts_of(runs, self._percentile)):
+                    break
+            self._judgements[key] = tuple(verdicts_of(runs, self._percentile))
         return self._judgements[key]
 
-    def _runs(self, instance: Instance, deployment: Deployment) -> list[Simulation]:
-        runs = []
-        for number in range(self._replications):
-            arrivals = self._draw(deployment, number)
-            self._arrivals = self._arrivals or arrivals.description
-            runs.append(run(instance, deployment, self._asked.model, arrivals, self._policy))
-        return runs
+    def _is_lost(self, verdicts: Sequence[Verdict]) -> bool:
+        left = [self._replications - verdict.runs for verdict in verdicts]
+        return any(
+            verdict.share * verdict.runs + more < verdict.wanted * self._replications
+            for verdict, more in zip(verdicts, left, strict=True)
+        )
 
 
 def _answering(step: Step) -> list[Role]:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from costmodels.operating_curve import OperatingCurve
 from solver.deployment import Assignment
@@ -30,7 +31,7 @@ class Service:
     occupied_s
         Prefill, by number of prompts: time after which a replica takes the next batch.
     prompt_tokens
-        Co-located: prompt tokens that a mixed step has room for.
+        Co-located: prompt tokens that are taken in at a time (:func:`prompt_room`).
     kv_tokens
         KV cache of a replica in tokens, as far as the curve says that it is there.
     """
@@ -73,7 +74,7 @@ def service_of(assignment: Assignment, curve: OperatingCurve) -> Service:
         latency_s=[each / 1000 for each in latency],
         ttft_s=[each / 1000 for each in ttft],
         occupied_s=occupied,
-        prompt_tokens=curve.chunk_tokens,
+        prompt_tokens=prompt_room(assignment) if role == "colocated" else 0,
         kv_tokens=curve.batch[-1] * pp * claimed(assignment),
     )
 
@@ -91,6 +92,26 @@ def _read(curve: OperatingCurve, values: Sequence[Fraction], batches: Sequence[F
             share = (batch - at[right - 1]) / (at[right] - at[right - 1])
             found.append(known[right - 1] + share * (known[right] - known[right - 1]))
     return found
+
+
+def prompt_room(assignment: Assignment) -> int:
+    """
+    Prompt tokens that a co-located replica takes in at a time.
+
+    As many prompts as fit into the ``chunk_tokens`` of a mixed step, at least one. A curve whose closed loop has more
+    of them under way on average (rate x TTFT, by Little's law) has their waits for one another in its TTFT, as those
+    of measured tables; there twice that many are let in, so that nobody waits for the same thing twice.
+    """
+    point, workload = assignment.point, assignment.engine.workload
+    mean = float(workload.lengths.isl) * (1 - float(workload.options.prefix_hit_rate))
+    room = max(1, int(assignment.engine.curve.chunk_tokens // mean))
+    under_way = float(point.requests_per_s * (point.ttft_ms or 0) / 1000)
+    if under_way > _ROUNDED * room:
+        room = ceil(2 * under_way)
+    return max(assignment.engine.curve.chunk_tokens, ceil(room * float(workload.lengths.isl)))
+
+
+_ROUNDED = 1.05
 
 
 def claimed(assignment: Assignment) -> float:

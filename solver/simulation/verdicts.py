@@ -34,6 +34,8 @@ class Verdict:
         Share within, mean over replications, and its 95 % interval.
     limit_ms, percentile_ms
         The limit, and the time that the wanted share of the requests does not exceed, mean over replications.
+    runs
+        Replications; of one alone the interval is all that there can be.
     """
 
     workload: str
@@ -44,6 +46,7 @@ class Verdict:
     high: float
     limit_ms: float
     percentile_ms: float
+    runs: int
 
     @property
     def passes(self) -> bool:
@@ -62,7 +65,7 @@ def verdicts_of(runs: Sequence[Simulation], percentile: Fraction) -> list[Verdic
     Parameters
     ----------
     runs
-        At least two.
+        The replications.
     percentile
         Share of the requests (0 to 1) that must be within each limit whose workload names none.
     """
@@ -98,12 +101,14 @@ def _verdict(
     times = [getattr(run.times[number], limit) for run in runs]
     cuts = [float(np.quantile(each, float(wanted), method="inverted_cdf")) for each in times if len(each)]
     at = float(np.mean(cuts)) if cuts else 0.0
-    return Verdict(workload.name, limit, float(wanted), mean, mean - half, mean + half, float(bound), at)
+    return Verdict(workload.name, limit, float(wanted), mean, mean - half, mean + half, float(bound), at, len(runs))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean of at least two independent values, and half the width of its 95 % interval (Student)."""
+    """Mean of independent shares, and half the width of its 95 % interval (Student); 1 for a single one."""
     count = len(values)
     mean = sum(values) / count
+    if count == 1:
+        return mean, 1.0
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
     return mean, STUDENT[count - 2] * sqrt(variance / count)

@@ -144,3 +144,16 @@ def test_what_no_replica_can_hold_is_rejected_and_counted(tmp_path_factory: pyte
     found = simulate(toy, plan(toy), replace(arrivals, osl=osl, warm_up_s=0.0))
     assert (found.served[0].requests, found.served[0].rejected) == (49, 1)
     assert ceil(found.served[0].within["all"] * 50) == 49
+
+
+def test_co_located_plans_reach_their_rate_under_full_load(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A TTFT that holds waits: 8 / (1 + 10 x 0.1) = 4 requests/s, so 4 prompts are under way, where 1 fits."""
+    rows = [row("colocated", 8, "100", osl="11", ttft="1000", rate="4", chunk=100)]
+    toy = asked(tmp_path_factory.mktemp("toy"), rows, osl=11, gpus=1)
+    assert plan(toy).requests_per_s == 4
+    found = simulate(toy, plan(toy), stream(toy, plan(toy).requests_per_s * 2, 2000))
+    assert found.served[0].requests_per_s == pytest.approx(4, rel=0.01)
+    assert found.busy[0].mean_batch == pytest.approx(8, rel=0.01)
+    found = simulate(toy, plan(toy), stream(toy, plan(toy).requests_per_s / 2, 2000))
+    assert found.served[0].tpot_ms.mean == pytest.approx(100)  # type: ignore[union-attr]
+    assert found.busy[0].mean_batch == pytest.approx(4, rel=0.1)  # Little: 2 requests/s stay 2 s
