@@ -157,3 +157,57 @@ def test_co_located_plans_reach_their_rate_under_full_load(tmp_path_factory: pyt
     found = simulate(toy, plan(toy), stream(toy, plan(toy).requests_per_s / 2, 2000))
     assert found.served[0].tpot_ms.mean == pytest.approx(100)  # type: ignore[union-attr]
     assert found.busy[0].mean_batch == pytest.approx(4, rel=0.1)  # Little: 2 requests/s stay 2 s
+
+
+def shared_steps(jobs: list[Job], service: Service) -> list[tuple[float, float]]:
+    """First and last tokens where everybody's remaining work is written down anew at every event."""
+    waiting = sorted(jobs, key=lambda job: (job.arrival, job.index))
+    left: dict[int, list[float]] = {}  # number of the request: work of the prompt, tokens
+    by_index = {job.index: job for job in jobs}
+    first, end, now = [0.0] * len(jobs), [0.0] * len(jobs), 0.0
+    while waiting or left:
+        while waiting and waiting[0].arrival <= now + 1e-12:
+            prompts = [by_index[i].isl for i, (work, _) in left.items() if work > 0]
+            used = sum(by_index[i].isl + by_index[i].osl for i in left)
+            job = waiting[0]
+            full = bool(prompts) and sum(prompts) + job.isl > service.prompt_tokens
+            if full or len(left) == service.batch or used + job.isl + job.osl > service.kv_tokens:
+                break
+            left[waiting.pop(0).index] = [job.work, job.osl - 1.0]
+        coming = waiting[0].arrival - now if waiting and waiting[0].arrival > now + 1e-12 else float("inf")
+        n = len(left)
+        needs = [(w * service.ttft_s[n] if w > 0 else t * service.latency_s[n]) for w, t in left.values()]
+        step = min([coming, *needs])
+        now += step
+        for i, (work, tokens_left) in list(left.items()):
+            if work > 0:
+                work -= step / service.ttft_s[n]
+                if work < 1e-9:
+                    work, first[i] = 0.0, now
+            else:
+                tokens_left -= step / service.latency_s[n]
+            left[i] = [work, tokens_left]
+            if work == 0 and tokens_left < 1e-9:
+                end[i] = now
+                del left[i]
+    return list(zip(first, end, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_co_located_steps_are_those_of_the_oracle(seed: int) -> None:
+    rng = random.Random(seed)
+    service = Service(4, 1, LATENCIES, [0.0, 0.2, 0.3, 0.35, 0.5], [], 260, 700.0)
+    loop, time, jobs = Loop(), 0.0, list[Job]()
+    done: list[Job] = []
+    replica = ColocatedReplica(loop, 0, "pool", service, tokens, done.append)
+    for index in range(rng.randint(1, 20)):
+        time += rng.choice([rng.uniform(0, 0.1), rng.uniform(0, 1)])
+        job = Job(index, 0, rng.randint(1, 200), rng.randint(1, 30), time)
+        job.work = rng.uniform(0.1, 2)
+        jobs.append(job)
+        loop.at(time, replica.add, job)
+    loop.run()
+    for job, (first, end) in zip(jobs, shared_steps(jobs, service), strict=True):
+        assert job.first == pytest.approx(first, abs=1e-6)
+        assert job.end == pytest.approx(end, abs=1e-6)
+    assert len(done) == len(jobs)
