@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from solver.deployment import Deployment
+from solver.report import report
 from solver.simulation.ask import Asked, Traffic, arrivals_of, asked_of, deployment_of, read_plan, solved
 from solver.simulation.promise import life_s, mean_rates, planned_rates
 from solver.simulation.router import Policy
@@ -78,18 +79,20 @@ def simulate(
     traffic.check()
     asked = asked_of(Path(instance))
     if plan is None:
-        result = solved(asked)
-        if result.deployment is None:
-            from solver.report import report
-
-            raise NoPlan(result.status, report(result))
-        return _plain(asked, result.deployment, traffic, seed, routing)
+        return _plain(asked, _best(asked), traffic, seed, routing)
     written = read_plan(asked, Path(plan))
     if written["format"] == "disagg-result":
         return _plain(asked, deployment_of(asked, written, Path(plan)), traffic, seed, routing)
     schedule = schedule_of(written, asked.instance, asked.engines, Path(plan))
     arrivals = arrivals_of(traffic, asked.instance, mean_rates(schedule), seed)
     return run_schedule(asked.instance, schedule, asked.model, arrivals, routing)
+
+
+def _best(asked: Asked) -> Deployment:
+    result = solved(asked)
+    if result.deployment is None:
+        raise NoPlan(result.status, report(result))
+    return result.deployment
 
 
 def _plain(asked: Asked, deployment: Deployment, traffic: Traffic, seed: int, routing: Policy) -> Simulation:
