@@ -99,10 +99,10 @@ def with_headroom(
     share = Fraction(str(percentile)) / 100
     search = Search(asked, draw, percentile=share, replications=replications, policy=routing, say=told)
     found = search.run()
-    status = "optimal" if found.best else found.plain.result.status
     if found.plain.result.deployment is None:
-        return Outcome([report(found.plain.result)], status=status)
-    return Outcome(headroom_lines(found), headroom_document(found), status="optimal" if found.best else "unknown")
+        return Outcome([report(found.plain.result)], status=found.plain.result.status)
+    status = ("optimal" if found.is_complete else "feasible") if found.best else "unknown"
+    return Outcome(headroom_lines(found), headroom_document(found), status=status)
 
 
 def simulated(

@@ -66,6 +66,8 @@ class Headroom:
         Runs of each step.
     arrivals
         What came, in a line, for the mean-value plan.
+    is_complete
+        Whether the search came to its end.
     """
 
     steps: tuple[Step, ...]
@@ -73,6 +75,7 @@ class Headroom:
     percentile: Fraction
     replications: int
     arrivals: str
+    is_complete: bool = True
 
     @property
     def plain(self) -> Step:
@@ -122,7 +125,25 @@ class Search:
         self._arrivals = ""
 
     def run(self) -> Headroom:
-        """Searches."""
+        """
+        Searches; an interrupt ends the search with what is known by then.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it comes before the first plan is judged.
+        """
+        try:
+            best, is_complete = self._search(), True
+        except KeyboardInterrupt:
+            if not self._known:
+                raise
+            passing = [step for step in self._known.values() if step.passes]
+            best, is_complete = (passing[-1] if passing else None), False
+        steps = tuple(self._known.values())
+        return Headroom(steps, best, self._percentile, self._replications, self._arrivals, is_complete)
+
+    def _search(self) -> Step | None:
         place: dict[Role, int] = dict.fromkeys(ROLES, 0)
         step = self._step(place)
         while not step.passes and step.result.deployment is not None:
@@ -131,19 +152,19 @@ class Search:
                 break
             place |= {role: place[role] + 1 for role in lower}
             step = self._step(place)
-        best = self._raised(place, step) if step.passes else None
-        steps = tuple(self._known.values())
-        return Headroom(steps, best, self._percentile, self._replications, self._arrivals)
+        return self._raised(place, step) if step.passes else None
 
     def _raised(self, place: dict[Role, int], step: Step) -> Step:
-        """Raises one cap after the other as long as the plan passes."""
+        """Raises one cap after the other as long as the plan passes: to the largest of all if that will do, else a step."""
         raised = True
         while raised:
             raised = False
             for role in ROLES:
-                higher = {**place, role: place[role] - 1}
-                if place[role] and (trial := self._step(higher)).passes:
-                    place, step, raised = higher, trial, True
+                for higher in dict.fromkeys((0, place[role] - 1) if place[role] else ()):
+                    trial = self._step({**place, role: higher})
+                    if trial.passes:
+                        place, step, raised = {**place, role: higher}, trial, True
+                        break
         return step
 
     def _step(self, place: dict[Role, int]) -> Step:

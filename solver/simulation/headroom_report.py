@@ -29,6 +29,10 @@ def lines(found: Headroom) -> list[str]:
     heads = f"{'prefill':>9}{'decode':>8}{'co-located':>12}{'mode':>15}{'GPUs':>7}{'requests/s':>12}{'USD/hour':>10}"
     told += ["", "utilization at most, the plan that is best under it, and the share of requests within limits:", heads]
     told += [row(step) for step in found.steps]
+    if not found.is_complete:
+        told += ["", "interrupted: larger caps may pass as well, or none; the same command starts anew"]
+    if found.best is None and not found.is_complete:
+        return told
     if found.best is None:
         return [*told, "", "no step of the grid meets the limits: see above by how much the last one fails"]
     caps = ", ".join(f'"{role}": {float(found.best.caps[role]):g}' for role in ROLES)
@@ -107,6 +111,7 @@ def document(found: Headroom) -> dict[str, Any]:
         "percentile": float(found.percentile),
         "replications": found.replications,
         "steps": [_step(step) for step in found.steps],
+        "complete": found.is_complete,
         "best": None if found.best is None else found.steps.index(found.best),
     }
 

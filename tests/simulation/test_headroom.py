@@ -14,6 +14,7 @@ from costmodels.operating_curve import ROLES
 from solver.result import instance_hash, to_json
 from solver.simulation.ask import solved
 from solver.simulation.headroom import GRID, Search
+from solver.simulation.headroom_report import lines
 from solver.simulation.run import run_schedule
 from solver.simulation.schedule import schedule_of
 from solver.simulation.verdicts import interval
@@ -50,6 +51,22 @@ def test_the_cap_of_one_server_is_the_known_one(tmp_path: Path) -> None:
         assert step.verdicts[0].share == pytest.approx(1 - float(step.caps["prefill"]), abs=0.05)
     assert found.plain.result.deployment.requests_per_s == 10  # type: ignore[union-attr]
     assert found.best.result.deployment.requests_per_s == 6  # type: ignore[union-attr]
+
+
+def test_an_interrupt_keeps_what_is_known(tmp_path: Path) -> None:
+    toy = asked(tmp_path, PREFILL, osl=1, gpus=1, sla={"ttft_ms": 100})
+    calls = 0
+
+    def draw(deployment, number):  # type: ignore[no-untyped-def]
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise KeyboardInterrupt
+        return stream(toy, deployment.requests_per_s, 500, seed=number)
+
+    found = Search(toy, draw, percentile=Fraction(95, 100), replications=2, policy="least-loaded").run()
+    assert (len(found.steps), found.best, found.is_complete) == (2, None, False)
+    assert "interrupted" in "\n".join(lines(found))
 
 
 def test_what_is_found_passes_and_each_cap_a_step_higher_fails(tmp_path: Path) -> None:
