@@ -155,7 +155,7 @@ class Search:
         return self._raised(place, step) if step.passes else None
 
     def _raised(self, place: dict[Role, int], step: Step) -> Step:
-        """Raises one cap after the other as long as the plan passes: to the largest of all if that will do, else a step."""
+        """Raises one cap after the other as long as the plan passes: to the largest of all where that will do."""
         raised = True
         while raised:
             raised = False
