@@ -587,6 +587,121 @@ def study(name: str, output: Path | None, record: bool, record_silicon: bool, **
     sys.exit(OK if found.holds else CHECK_FAILED)
 
 
+def trace_path(text: str) -> Path:
+    """The file of a trace, given as a path or a built-in name."""
+    from instances import resolve_trace
+
+    try:
+        return resolve_trace(text)
+    except ValueError as error:
+        fail(str(error))
+
+
+@main.command(epilog=EPILOG)
+@click.argument("file", metavar="FILE")
+@click.option("--period", default="1m", show_default=True, metavar="T", help="Length of periods: 30s, 5m, 1h.")
+@click.option("--form", type=click.Choice(["azure", "mooncake", "burstgpt"]), help="Format; told from the first line.")
+@click.option("--rate-scale", default="1", metavar="R", help="So many times the requests in the same time.")
+@click.option("--time-scale", default="1", metavar="R", help="Times are multiplied by this.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of --rate-scale.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw rate, lengths and gaps.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write it as JSON.")
+@spoken
+def trace(file: str, period: str, plot: Path | None, output: Path | None, **read: Any) -> None:
+    """What a trace of requests is like: lengths, burstiness, rate, prefixes. FILE may be a built-in trace."""
+    from solver.arguments import check_target
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.traffic.ask import described
+    from solver.traffic.report import lines
+
+    check_target(output, (".json",))
+    check_target(plot, (".png", ".svg"))
+    found = described(trace_path(file), period, **read)
+    if plot:
+        from solver.traffic.plot import plot_trace
+
+        plot_trace(found, plot)
+    if output:
+        write_whole(output, to_json(found.as_dict()))
+    tell(lines(found), found.as_dict)
+
+
+def traffic_options(command: Any) -> Any:
+    """The options that say what arrives."""
+    options = [
+        click.option("--trace", metavar="FILE", help="Replay a trace, or rates per period; a file or a built-in name."),
+        click.option("--poisson", metavar="RATE", help="A Poisson stream: requests/s, or 90% of the planned rate."),
+        click.option("--deterministic", metavar="RATE", help="The same at equal distances."),
+        click.option("--workload", metavar="NAME", help="Whose requests the trace holds."),
+        click.option(
+            "--rate-scale", default="1", metavar="R|plan", help="Scale the trace's rate; plan: to the plan's."
+        ),
+        click.option("--time-scale", default="1", metavar="R", help="Times of the trace are multiplied by this."),
+        click.option("--requests", type=click.IntRange(1), metavar="N", help="Requests of a stream."),
+        click.option("--duration", metavar="T", help="Length of a stream instead, such as 30m."),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@click.argument("plan", required=False, type=click.Path(path_type=Path), metavar="[RESULT|SCHEDULE]")
+@traffic_options
+@click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
+              show_default=True)  # fmt: skip
+@click.option("--period", metavar="T", help="Periods of the course in file and plot, such as 5m.  [default: 1m]")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the course of the run.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="REPORT.json", help="Write it as JSON.")
+@spoken
+def simulate(instance: str, plan: Path | None, output: Path | None, trace: str | None, **given: Any) -> None:
+    """Requests pass through a plan one by one; without RESULT the instance is solved first."""
+    from solver.arguments import check_target
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.simulation.command import simulated
+
+    check_target(output, (".json",))
+    check_target(given["plot"], (".png", ".svg"))
+    file = None if trace is None else trace_path(trace)
+    found = simulated(instance_path(instance), plan, file, **given)
+    if output and found.document:
+        write_whole(output, to_json(found.document))
+    tell(found.lines, lambda: found.document or {})
+    sys.exit(CHECK_FAILED if not found.ok else EXIT_OF[found.status])
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@traffic_options
+@click.option("--percentile", type=click.FloatRange(1, 100), default=95.0, show_default=True, metavar="P",
+              help="Percentage of the requests that must meet each limit; `sla` may name its own.")  # fmt: skip
+@click.option("--replications", type=click.IntRange(2, 30), default=5, show_default=True, metavar="N")
+@click.option("--routing", type=click.Choice(["least-loaded", "round-robin", "central"]), default="least-loaded",
+              show_default=True)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write every step as JSON.")
+@spoken
+def headroom(instance: str, output: Path | None, trace: str | None, **given: Any) -> None:
+    """The largest utilization whose plan meets its limits at a percentile in simulation, and what that costs."""
+    from solver.arguments import check_target
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.simulation.command import with_headroom
+    from solver.terminal.progress import shown
+
+    check_target(output, (".json",))
+    file = None if trace is None else trace_path(trace)
+    with shown("headroom", quiet=is_silent()) as tick:
+        found = with_headroom(instance_path(instance), file, say=lambda text: tick(text=text), **given)
+    if output and found.document:
+        write_whole(output, to_json(found.document))
+    tell(found.lines, lambda: found.document or {})
+    sys.exit(EXIT_OF[found.status])
+
+
 @main.command(epilog=EPILOG)
 @click.argument("grid", type=click.Path(path_type=Path), metavar="GRID.json")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Tables, journal.")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from solver.read import read_instance
     from solver.result import Result
     from solver.robustness.run import Robust, robust
+    from solver.simulation.api import simulate
+    from solver.traffic.requests import read_requests
     from solver.verifier import verify, verify_frontier
     from solver.whatif.pieces import WhatIf
     from solver.whatif.run import what_if
@@ -55,6 +57,8 @@ _HOME = {
     "WhatIf": "solver.whatif.pieces",
     "read_instance": "solver.read",
     "robust": "solver.robustness.run",
+    "read_requests": "solver.traffic.requests",
+    "simulate": "solver.simulation.api",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
@@ -79,7 +83,9 @@ __all__ = [
     "export_deployment",
     "load_instance",
     "read_instance",
+    "read_requests",
     "robust",
+    "simulate",
     "solve",
     "trace",
     "verify",

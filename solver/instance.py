@@ -105,6 +105,9 @@ class Workload:
         Shape of the model; None: as the cost model has it.
     utilization
         Per role, the share of the modelled rate that is planned with, where it is not that of the serving rules.
+    tpot_percentile
+        Share of the requests (0 to 1) that must meet ``tpot_ms`` in a simulation, or None; it changes no plan, so it is
+        no part of ``repr`` and of the hash of an instance.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Workload:
     options: EngineOptions = field(default_factory=EngineOptions)
     shape: Model | None = None
     utilization: dict[Role, Fraction] = field(default_factory=dict)
+    tpot_percentile: Fraction | None = field(default=None, repr=False)
 
     @property
     def lengths(self) -> Traffic:

@@ -120,6 +120,11 @@ def instance_from(document: Json, folder: Path = Path()) -> Instance:
     )
 
 
+def _share(percent: Json) -> Fraction | None:
+    exact = _exact(percent)
+    return None if exact is None else exact / 100
+
+
 def _exact(value: int | Decimal | None) -> Fraction | None:
     return None if value is None else Fraction(value)
 
@@ -170,6 +175,7 @@ def _workload(
         options=options,
         shape=shape,
         utilization={role: Fraction(share) for role, share in item.get("utilization", {}).items()},
+        tpot_percentile=_share(sla.get("tpot_percentile")),
     )
 
 

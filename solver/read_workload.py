@@ -26,7 +26,8 @@ from costmodels.lengths import (
 )
 from costmodels.models import Model
 from costmodels.options import EngineOptions
-from costmodels.traces import MOST_TOKENS, read_trace
+from costmodels.trace_rows import MOST_TOKENS
+from costmodels.traces import read_trace
 from costmodels.traffic import Traffic
 
 Json = Any

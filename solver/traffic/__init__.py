@@ -1,0 +1,1 @@
+"""Request traces: arrivals, lengths and prefixes read from files, scaled, and described."""
