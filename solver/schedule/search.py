@@ -1,0 +1,218 @@
+"""The search for a schedule: the static plan first, then a back end's, then branch and bound until the gap is closed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from solver.backends.base import BackendError, Controls
+from solver.backends.mathopt import MathOpt
+from solver.schedule.branch import Tree
+from solver.schedule.lives import Leg, lives
+from solver.schedule.model import ScheduleModel, build
+from solver.schedule.plan import Plan
+from solver.schedule.problem import Problem
+
+SHARE_OF_BACKEND = 0.6
+"""Share of the time that is left which the back end may take; the rest is for the proof."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """
+    A plan with a place for every replica.
+
+    Parameters
+    ----------
+    plan, legs
+        The plan, and the lives of its replicas.
+    migrations
+        Legs that began with a move.
+    value
+        The objective, moves included.
+    """
+
+    plan: Plan
+    legs: tuple[Leg, ...]
+    migrations: int
+    value: Fraction
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    What the search found.
+
+    Parameters
+    ----------
+    best
+        The best plan, or None.
+    bound
+        Proved bound on the objective, in its unit; None without one.
+    is_infeasible
+        Whether it is proved that no plan meets every demand.
+    nodes
+        Relaxations solved.
+    method
+        Who found the best plan.
+    is_stopped
+        Whether a limit or Ctrl-C ended the search.
+    model_hash
+        Hash of the model that the bound is proved on.
+    size
+        Variables and rows of the model.
+    """
+
+    best: Candidate | None
+    bound: Fraction | None
+    is_infeasible: bool
+    nodes: int
+    method: str
+    is_stopped: bool
+    model_hash: str
+    size: tuple[int, int]
+
+
+def candidate_of(plan: Plan) -> Candidate | None:
+    """A plan with places; None where it does not hold, or no place is found for a replica."""
+    if not plan.problem.may_fall_short and any(plan.shortfall(t, w) for t, w in plan.services):
+        return None
+    placed = lives(plan)
+    if placed is None:
+        return None
+    legs, migrations = placed
+    return Candidate(plan, legs, migrations, plan.value + _moved(plan, legs))
+
+
+def _moved(plan: Plan, legs: tuple[Leg, ...]) -> Fraction:
+    """What moves cost: a cold start each, while GPUs are held twice."""
+    problem, total = plan.problem, Fraction(0)
+    if problem.is_maximised:
+        return total
+    for leg in legs:
+        if leg.began == "migration":
+            column = problem.columns[leg.column]
+            total += problem.holding(column) * column.cold_start_s / problem.demand.period_s + problem.starting(column)
+    return total
+
+
+class Search:
+    """
+    Looks for the best plan of a problem.
+
+    Parameters
+    ----------
+    problem
+        The problem.
+    controls
+        Time limit and gap.
+    start
+        A plan to begin with, or None.
+    """
+
+    def __init__(self, problem: Problem, controls: Controls, start: Plan | None = None) -> None:
+        self.problem = problem
+        self.controls = controls
+        self.started = time.perf_counter()
+        self.model: ScheduleModel = build(problem)
+        self.best: Candidate | None = None
+        self.method = ""
+        self.is_stopped = False
+        self.tree = Tree(self.model.milp, self._found)
+        if start is not None:
+            self._offer(candidate_of(start), "the static plan")
+
+    def run(self) -> Found:
+        """Searches until the bound is met, the gap is small enough, or the time is over."""
+        try:
+            self.tree.start(self._left())
+            if not self.tree.is_empty and not self._enough(self._value, self.tree.bound):
+                self._backend()
+                self.tree.improve(self._enough)
+        except KeyboardInterrupt:
+            self.is_stopped = True
+        bound = self.tree.bound
+        best = self._value
+        if best is not None and (bound is None or bound > best):
+            bound = best
+        milp = self.model.milp
+        return Found(
+            best=self.best,
+            bound=None if bound is None else self._in_units(bound),
+            is_infeasible=self.tree.nodes > 0 and bound is None and self.best is None,
+            nodes=self.tree.nodes,
+            method=self.method,
+            is_stopped=self.is_stopped,
+            model_hash=milp.digest(),
+            size=(len(self.tree.names), len(milp.problem.constraints)),
+        )
+
+    @property
+    def _value(self) -> Fraction | None:
+        """The best value in units of the model."""
+        return None if self.best is None else self._of(self.best)
+
+    def _of(self, candidate: Candidate) -> Fraction:
+        value = candidate.value
+        return (self.model.constant - value if self.problem.is_maximised else value) / self.model.unit
+
+    def _in_units(self, value: Fraction) -> Fraction:
+        value *= self.model.unit
+        return self.model.constant - value if self.problem.is_maximised else value
+
+    def _offer(self, candidate: Candidate | None, method: str) -> Fraction | None:
+        """Keeps a plan if it is the best so far; gives its value in units of the model."""
+        if candidate is None:
+            return None
+        value = self._of(candidate)
+        if self.best is None or value < self._of(self.best):
+            self.best, self.method = candidate, method
+        self.tree.best = value if self.tree.best is None else min(self.tree.best, value)
+        return value
+
+    def _found(self, values: Mapping[str, Fraction]) -> Fraction | None:
+        if not self.tree.exact.holds({**values, **self._missed(values)}):
+            return None
+        return self._offer(candidate_of(self.model.plan(dict(values))), "the relaxation")
+
+    def _missed(self, values: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        """What is missed is read off the plan; here the most that it may be, so that the rows of whole numbers count."""
+        return {v.name: Fraction(self.tree.exact.high[self.tree.exact.place[v.name]]) for v in self.model.missed.values()}
+
+    def _backend(self) -> None:
+        """Asks SCIP for a plan; its word on the bound is not used."""
+        left = self._left()
+        limit = None if left is None else left * SHARE_OF_BACKEND
+        controls = replace(self.controls, time_limit_s=limit)
+        try:
+            answer = MathOpt("scip").solve(self.model.milp, controls, self._hint())
+        except BackendError:
+            return
+        if answer.values is not None:
+            if self.tree.exact.holds({**answer.values, **self._missed(answer.values)}):
+                self._offer(candidate_of(self.model.plan(answer.values)), "scip")
+        if "interrupted" in answer.raw_status:
+            raise KeyboardInterrupt
+
+    def _hint(self) -> dict[str, Fraction] | None:
+        if self.best is None:
+            return None
+        plan = self.best.plan
+        held = {v.name: Fraction(plan.held[t][j]) for (t, j), v in self.model.held.items()}
+        return held | {v.name: Fraction(plan.started[t][j]) for (t, j), v in self.model.started.items()}
+
+    def _left(self) -> float | None:
+        limit = self.controls.time_limit_s
+        return None if limit is None else max(0.0, limit - (time.perf_counter() - self.started))
+
+    def _enough(self, best: Fraction | None, bound: Fraction | None) -> bool:
+        left = self._left()
+        if left is not None and left <= 0:
+            self.is_stopped = True
+            return True
+        if best is None or bound is None:
+            return False
+        value, proved = abs(self._in_units(best)), abs(self._in_units(bound))
+        return bound >= best or abs(value - proved) <= Fraction(repr(self.controls.gap)) * value
