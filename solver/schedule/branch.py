@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -115,7 +114,9 @@ class Tree:
         bound = max(node.bound, self.exact.of(relaxed.multipliers, node.low, node.high))
         place = self._fractional(relaxed.values)
         if place is None:
-            rounded = {name: Fraction(round(x)) if name in self.whole else Fraction(x) for name, x in relaxed.values.items()}
+            rounded = {
+                name: Fraction(round(x)) if name in self.whole else Fraction(x) for name, x in relaxed.values.items()
+            }
             value = self.found(rounded)
             if value is not None and (self.best is None or value < self.best):
                 self.best = value
@@ -168,4 +169,9 @@ class Tree:
         if width <= 0:
             self._close(node.bound)
             return
-        self._split(node, node.bound, place, (node.high.get(place, self.exact.high[place]) + node.low.get(place, self.exact.low[place])) // 2)
+        self._split(
+            node,
+            node.bound,
+            place,
+            (node.high.get(place, self.exact.high[place]) + node.low.get(place, self.exact.low[place])) // 2,
+        )

@@ -81,7 +81,9 @@ def _column(column: EngineColumn) -> dict[str, Any]:
         "chunk_tokens": curve.chunk_tokens,
         "batch": column.batch,
         "gpus": column.gpus,
-        **with_exact({"latency_ms": point.latency_ms, "ttft_ms": point.ttft_ms, "requests_per_s": point.requests_per_s}),
+        **with_exact(
+            {"latency_ms": point.latency_ms, "ttft_ms": point.ttft_ms, "requests_per_s": point.requests_per_s}
+        ),
         "planned_requests_per_s": exact_text(column.requests_per_s),
         "cold_start_s": exact_text(column.cold_start_s),
         "lead_periods": len(column.start_losses),

@@ -107,14 +107,18 @@ def _check(instance: Instance) -> None:
     if instance.is_unlimited:
         faults.append(Fault("$.pools", "unlimited GPUs have no schedule; give numbers of GPUs"))
     if instance.limits_handover:
-        faults.append(Fault("$.pools", "a limited KV hand-over is not planned through time; leave kv_gbps, kv_links out"))
+        faults.append(
+            Fault("$.pools", "a limited KV hand-over is not planned through time; leave kv_gbps, kv_links out")
+        )
     if serving.decode_covers:
         faults.append(Fault("$.serving.rate_match", "decode_covers is not planned through time; set it to min"))
     if serving.hybrid:
         faults.append(Fault("$.serving.hybrid", "is not planned through time; set it to false"))
     for index, w in enumerate(instance.workloads):
         joined = "disaggregated" in serving.modes and w.osl != 1 and w.e2el_ms is not None
-        if joined and (w.ttft_ms is None or w.tpot_ms is None or w.ttft_ms + (w.osl - 1) * w.tpot_ms > (w.e2el_ms or 0)):
+        if joined and (
+            w.ttft_ms is None or w.tpot_ms is None or w.ttft_ms + (w.osl - 1) * w.tpot_ms > (w.e2el_ms or 0)
+        ):
             text = "couples prefill and decode; give ttft_ms and tpot_ms that imply it, or serve colocated only"
             faults.append(Fault(f"$.workloads[{index}].sla.e2el_ms", text))
     if faults:
@@ -199,9 +203,7 @@ def _undominated(
     return [column for family in found for column in family]
 
 
-def _families(
-    columns: list[EngineColumn], pairs: list[tuple[EngineColumn, EngineColumn]]
-) -> list[list[EngineColumn]]:
+def _families(columns: list[EngineColumn], pairs: list[tuple[EngineColumn, EngineColumn]]) -> list[list[EngineColumn]]:
     parent = {id(column): id(column) for column in columns}
 
     def root(key: int) -> int:
@@ -230,9 +232,7 @@ def _covers(instance: Instance, a: list[EngineColumn], b: list[EngineColumn], co
 
 def _beats(a: EngineColumn, b: EngineColumn, copies: int) -> bool:
     quick = _no_later(a.start_losses, b.start_losses) and _no_later(a.switch_losses, b.switch_losses)
-    return (
-        a.group == b.group and copies * a.requests_per_s >= b.requests_per_s and quick and a.min_up <= b.min_up
-    )
+    return a.group == b.group and copies * a.requests_per_s >= b.requests_per_s and quick and a.min_up <= b.min_up
 
 
 def _no_later(a: Losses, b: Losses) -> bool:

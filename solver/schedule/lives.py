@@ -26,7 +26,8 @@ class Leg:
     column
         Place of its column.
     first, ready, until
-        It holds GPUs in the periods from ``first`` to ``until - 1``, and serves whole periods from ``ready`` on.
+        It holds GPUs in the periods from ``first`` to ``until - 1``, and serves whole periods from ``ready`` on. What ran
+        before and is gone at the beginning of period 0 has a leg without periods.
     began, ended
         How.
     spot
@@ -83,8 +84,7 @@ class Placer:
             if not self._place(coming, period):
                 return None
         legs = [*self.done, *self.running.values()]
-        legs = [leg for leg in legs if leg.until > leg.first]
-        return tuple(sorted(legs, key=lambda leg: (leg.first, leg.column, leg.replica))), self.migrations
+        return tuple(sorted(legs, key=lambda leg: (leg.first, leg.until, leg.column, leg.replica))), self.migrations
 
     def _leaving(self, period: int, column: int, count: int) -> list[Leg]:
         """Replicas of a column that go: up for long enough, and standing where the fewest others do."""

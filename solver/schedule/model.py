@@ -245,14 +245,20 @@ def _role(model: ScheduleModel, period: int, workload: Workload, name: str, used
     pools = {problem.columns[p].engine.pool.name for p in places}
     alone = problem.fleet.instance.serving.engines_per_role == 1 and len(pools) == 1
     if len(places) == 1 or alone:
-        one = [p for p in places if problem.may_fall_short or problem.needed(problem.columns[p], period) <= problem.columns[p].most]
+        one = [
+            p
+            for p in places
+            if problem.may_fall_short or problem.needed(problem.columns[p], period) <= problem.columns[p].most
+        ]
         _one_engine(model, period, workload, name, used, one)
     else:
         _several_engines(model, period, workload, name, used, places)
 
 
-def _one_engine(model: ScheduleModel, period: int, workload: Workload, name: str, used: Linear, places: list[int]) -> None:
-    """sum of u = m, and ready replicas >= N u; where a demand may be missed, z >= demand u - rate y and its rounding."""
+def _one_engine(
+    model: ScheduleModel, period: int, workload: Workload, name: str, used: Linear, places: list[int]
+) -> None:
+    """Sum of u = m, and ready replicas >= N u; where a demand may be missed, z >= demand u - rate y and its rounding."""
     problem, demand = model.problem, model.problem.demand.of(workload.name, period)
     for place in places:
         if len(places) > 1:

@@ -133,7 +133,9 @@ class Plan:
             for place in sorted(mine, key=lambda p: -rates[p])[:most]:
                 if rates[place] > 0 and total < demand:
                     column = problem.columns[place]
-                    least = problem.fleet.instance.serving.min_replicas.get((column.engine.workload.name, column.role), 0)
+                    least = problem.fleet.instance.serving.min_replicas.get(
+                        (column.engine.workload.name, column.role), 0
+                    )
                     missing = -(-(demand - total) // column.requests_per_s)
                     chosen[place] = min(self._whole(period, place), max(int(missing), least))
                     total += rates[place]
@@ -142,7 +144,9 @@ class Plan:
     def _whole(self, period: int, place: int) -> int:
         """Replicas of a column that serve through at least a part of a period."""
         column, out = self.problem.columns[place], 0
-        out += sum(self.started[period - k][place] for k, loss in enumerate(column.start_losses[: period + 1]) if loss == 1)
+        out += sum(
+            self.started[period - k][place] for k, loss in enumerate(column.start_losses[: period + 1]) if loss == 1
+        )
         for k, loss in enumerate(column.switch_losses[: period + 1]):
             out += (self.arrived(period - k, place) - self.started[period - k][place]) if loss == 1 else 0
         return self.held[period][place] - out
@@ -177,10 +181,23 @@ class Plan:
         from dataclasses import replace
 
         problem = replace(self.problem, kind=kind)  # type: ignore[arg-type]
-        held = sum((n * problem.holding(c) for row in self.held for n, c in zip(row, problem.columns, strict=True)), Fraction(0))
-        starts = sum((n * problem.starting(c) for row in self.started for n, c in zip(row, problem.columns, strict=True)), Fraction(0))
+        held = sum(
+            (n * problem.holding(c) for row in self.held for n, c in zip(row, problem.columns, strict=True)),
+            Fraction(0),
+        )
+        starts = sum(
+            (n * problem.starting(c) for row in self.started for n, c in zip(row, problem.columns, strict=True)),
+            Fraction(0),
+        )
         pairs = problem.fleet.switches
-        return held + starts + sum((n * problem.switching(problem.columns[pairs[p][1]]) for (_, p), n in self.switched.items()), Fraction(0))
+        return (
+            held
+            + starts
+            + sum(
+                (n * problem.switching(problem.columns[pairs[p][1]]) for (_, p), n in self.switched.items()),
+                Fraction(0),
+            )
+        )
 
     @cached_property
     def value(self) -> Fraction:

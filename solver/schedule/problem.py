@@ -99,7 +99,9 @@ class Problem:
         """Weighted output tokens of all requests."""
         workloads = {w.name: w for w in self.fleet.instance.workloads}
         rates = self.demand.requests_per_s.items()
-        return sum((sum(r) * self.demand.period_s * workloads[n].weight * workloads[n].osl for n, r in rates), Fraction(0))
+        return sum(
+            (sum(r) * self.demand.period_s * workloads[n].weight * workloads[n].osl for n, r in rates), Fraction(0)
+        )
 
     def needed(self, column: EngineColumn, period: int) -> int:
         """Replicas of a column that serve the demand of a period alone; at least ``min_replicas``."""

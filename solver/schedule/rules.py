@@ -95,7 +95,7 @@ def rules_from(document: Any, where: str) -> Rules:
         With every fault.
     """
     if not isinstance(document, Mapping):
-        raise InputError([Fault(where, f"got {shown(document)}, must be an object such as {{\"min_up_s\": 600}}")])
+        raise InputError([Fault(where, f'got {shown(document)}, must be an object such as {{"min_up_s": 600}}')])
     faults, given = [], dict[str, Any]()
     allowed = [f.name for f in fields(Rules)]
     faults += [Fault(f"{where} $.{name}", "is given twice; keep one") for name in getattr(document, "twice", ())]
@@ -110,7 +110,7 @@ def rules_from(document: Any, where: str) -> Rules:
             given[name] = None
         elif isinstance(value, bool) or not isinstance(value, int | Decimal):
             faults.append(Fault(f"{where} $.{name}", f"got {shown(value)}, must be a number"))
-        elif not (0 < value if name == "load_gbps" else 0 <= value) or value > MOST[name]:
+        elif not (value > 0 if name == "load_gbps" else value >= 0) or value > MOST[name]:
             least = "above 0" if name == "load_gbps" else "at least 0"
             faults.append(Fault(f"{where} $.{name}", f"got {value}, must be {least} and at most {MOST[name]}"))
         else:

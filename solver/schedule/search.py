@@ -179,7 +179,9 @@ class Search:
 
     def _missed(self, values: Mapping[str, Fraction]) -> dict[str, Fraction]:
         """What is missed is read off the plan; here the most that it may be, so that the rows of whole numbers count."""
-        return {v.name: Fraction(self.tree.exact.high[self.tree.exact.place[v.name]]) for v in self.model.missed.values()}
+        return {
+            v.name: Fraction(self.tree.exact.high[self.tree.exact.place[v.name]]) for v in self.model.missed.values()
+        }
 
     def _backend(self) -> None:
         """Asks SCIP for a plan; its word on the bound is not used."""

@@ -108,7 +108,9 @@ def shortage_of(problem: Problem, controls: Controls) -> Shortage | None:
 
 def _by_demand(problem: Problem) -> list[int]:
     weights = {w.name: w.weight * w.osl for w in problem.fleet.instance.workloads}
-    total = [sum(rates[t] * weights[w] for w, rates in problem.demand.requests_per_s.items()) for t in range(problem.periods)]
+    total = [
+        sum(rates[t] * weights[w] for w, rates in problem.demand.requests_per_s.items()) for t in range(problem.periods)
+    ]
     return sorted(range(problem.periods), key=lambda t: -total[t])
 
 
@@ -131,7 +133,9 @@ def _alone(problem: Problem, period: int, served: dict[str, Fraction], proof: st
     workload = max(short, key=lambda w: short[w])
     weights = {name: max(rates) for name, rates in problem.demand.requests_per_s.items()}
     too_much = sum(
-        1 for t in range(problem.periods) if all(problem.demand.of(w, t) >= problem.demand.of(w, period) for w in weights)
+        1
+        for t in range(problem.periods)
+        if all(problem.demand.of(w, t) >= problem.demand.of(w, period) for w in weights)
     )
     pool = problem.columns[problem.fleet.of(workload)[0]].engine.pool.name if problem.fleet.of(workload) else ""
     return Shortage(period, workload, problem.demand.of(workload, period), served[workload], max(1, too_much), True,
