@@ -1,8 +1,8 @@
 """
 The independent verifier of schedules: recomputes every period from instance, curves and the lives of the replicas.
 
-It takes from the file what was asked (rates, rules, price, the deployment before) and who lives when and where; it knows
-nothing of how a schedule is found. Rates are those of the file: whether they are those of a trace is not looked at.
+From the file it takes what was asked (rates, rules, price, the deployment before), and who lives when and where. It
+knows nothing of how a schedule is found, and does not look whether the rates are those of a trace.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ def _service_faults(instance: Instance, claims: Claims, columns: Sequence[Priced
             yield f"{period.where}.workloads: must be {', '.join(names)}, in this order"
             continue
         for told in period.told:
-            if told.demand != claims.demand[told.workload][number]:
-                yield f"{told.where}.demand: {show(told.demand)} stated, {show(claims.demand[told.workload][number])} asked"
+            asked = claims.demand[told.workload][number]
+            if told.demand != asked:
+                yield f"{told.where}.demand: {show(told.demand)} stated, {show(asked)} asked"
             yield from _told_faults(instance, claims, columns, told, shares[number])
 
 
@@ -96,13 +97,8 @@ def _told_faults(
     if {c.role for c in used} != set(roles) or any(c.engine.workload.name != told.workload for c in used):
         yield f"{told.where}: engines of {told.mode} must be {' and '.join(roles) or 'none'} of {told.workload}"
         return
-    if told.mode == "disaggregated" and len({c.engine.joint for c in used}) > 1:
-        yield f"{told.where}: engines of one deployment must agree in backend and KV format"
-    if told.mode == "disaggregated" and workload.e2el_ms is not None and len(roles) > 1:
-        first = max(c.point.ttft_ms or Fraction(0) for c in used if c.role == "prefill")
-        last = max(c.point.latency_ms for c in used if c.role == "decode")
-        if first + (workload.osl - 1) * last > workload.e2el_ms:
-            yield f"{told.where}: end to end above its limit"
+    if told.mode == "disaggregated":
+        yield from _joined_faults(instance, told, used)
     per_pool = Counter((c.role, c.engine.pool.name) for c in used)
     most = serving.engines_per_role
     if most is not None and any(count > most for count in per_pool.values()):
@@ -116,7 +112,7 @@ def _told_faults(
         capacity[columns[place].role] += columns[place].rate * min(Fraction(count), share)
         replicas[columns[place].role] += count
     for role in roles:
-        least = serving.min_replicas.get((told.workload, role))  # type: ignore[call-overload]
+        least = serving.min_replicas.get((told.workload, role))
         if least is not None and replicas[role] < least:
             yield f"{told.where}: {replicas[role]} {role} replicas below min_replicas {least}"
     served = min(told.demand, min(capacity.values(), default=Fraction(0)))
@@ -124,6 +120,17 @@ def _told_faults(
         yield f"{told.where}: served {show(told.served)} stated, {show(served)} recomputed"
     if served < told.demand and claims.price is None and claims.kind != "goodput":
         yield f"{told.where}: {show(served)} of {show(told.demand)} requests/s are served"
+
+
+def _joined_faults(instance: Instance, told: Told, used: Sequence[Priced]) -> Iterator[str]:
+    """What prefill and decode engines must agree in, and the end-to-end limit of every pair."""
+    workload = instance.workload(told.workload)
+    if len({c.engine.joint for c in used}) > 1:
+        yield f"{told.where}: engines of one deployment must agree in backend and KV format"
+    first = max(c.point.ttft_ms or Fraction(0) for c in used if c.role == "prefill")
+    last = max((c.point.latency_ms for c in used if c.role == "decode"), default=Fraction(0))
+    if workload.e2el_ms is not None and first + (workload.osl - 1) * last > workload.e2el_ms:
+        yield f"{told.where}: end to end above its limit"
 
 
 def _budget_faults(instance: Instance, claims: Claims, columns: Sequence[Priced]) -> Iterator[str]:

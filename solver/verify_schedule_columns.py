@@ -47,7 +47,8 @@ def priced_columns(instance: Instance, engines: EngineSet, claims: Claims, fault
     found = []
     for number, stated in enumerate(claims.columns):
         where = f"$.columns[{number}]"
-        engine = offered.get(_key(stated))
+        key = _key(stated)
+        engine = None if key is None else offered.get(key)
         batch = stated.get("batch")
         if engine is None or not isinstance(batch, int) or not engine.curve.is_admissible(batch):
             faults.append(f"{where}: no such engine of the instance, or no admissible batch")
@@ -134,9 +135,9 @@ def _breaks(instance: Instance, priced: Priced) -> Iterator[str]:
         gap = point.itl_ms if point.itl_ms is not None or priced.role != "decode" else point.latency_ms
         if gap is None or gap > workload.itl_ms:
             yield f"longest token gap above its limit {show(workload.itl_ms)} ms, or not known"
-    if workload.e2el_ms is not None and priced.role == "colocated":
-        if (point.ttft_ms or 0) + (workload.osl - 1) * point.latency_ms > workload.e2el_ms:
-            yield f"end to end above its limit {show(workload.e2el_ms)} ms"
+    whole = (point.ttft_ms or 0) + (workload.osl - 1) * point.latency_ms
+    if workload.e2el_ms is not None and priced.role == "colocated" and whole > workload.e2el_ms:
+        yield f"end to end above its limit {show(workload.e2el_ms)} ms"
     group = curve.partition.stage_group
     if (
         group > pool.nvlink_domain_gpus

@@ -22,7 +22,7 @@ def chains(claims: Claims) -> dict[int, list[Life]]:
 
 
 def life_faults(claims: Claims, columns: Sequence[Priced]) -> Iterator[str]:
-    """Every leg begins where the one before ended, is ready when its lead time is over, and stays as long as it must."""
+    """Every leg begins where the one before ended, is ready when its lead time is over, and stays long enough."""
     for legs in chains(claims).values():
         since, ready = LONG_AGO, 0
         for before, leg in zip([None, *legs[:-1]], legs, strict=True):
@@ -94,7 +94,7 @@ def place_faults(instance: Instance, claims: Claims, columns: Sequence[Priced]) 
 def count_faults(claims: Claims) -> Iterator[str]:
     """What the plan says of each period is what the lives add up to."""
     held = [Counter[int]() for _ in range(claims.periods)]
-    starts, stops, running = (defaultdict(Counter) for _ in range(3))
+    starts, stops, running = _by_period(), _by_period(), _by_period()
     switches: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     for legs in chains(claims).values():
         for before, leg in zip([None, *legs[:-1]], legs, strict=True):
@@ -119,6 +119,10 @@ def count_faults(claims: Claims) -> Iterator[str]:
                 yield f"{told.where}.{name}: {dict(stated)} stated, the replicas add up to {dict(right)}"
     if claims.current is not None and dict(claims.current) != dict(running[0]):
         yield f"$.current: {dict(claims.current)} stated, {dict(running[0])} replicas were running"
+
+
+def _by_period() -> dict[int, Counter[int]]:
+    return defaultdict(Counter)
 
 
 def change_faults(claims: Claims) -> Iterator[str]:

@@ -103,7 +103,7 @@ class Relaxation:
         """
         if self._elastic is None:
             self._elastic = _elastic(self._milp, self._mathopt)
-        model, variables, rows, solver = self._elastic
+        _, variables, rows, solver = self._elastic
         for name, variable in self._variables.items():
             variables[name].lower_bound, variables[name].upper_bound = variable.lower_bound, variable.upper_bound
         result = self._run(solver, None)

@@ -159,7 +159,7 @@ class Tree:
             heapq.heappush(self._open, Node(bound, next(self._numbers), low, high))
 
     def _split_anywhere(self, node: Node) -> None:
-        """Nothing is proved of a node: halve the widest variable; a node with no freedom left is closed by its bound."""
+        """Nothing is proved of a node: halve the widest variable; a node without freedom is closed by its bound."""
         widths = (
             (node.high.get(p, self.exact.high[p]) - node.low.get(p, self.exact.low[p]), p)
             for p, name in enumerate(self.names)

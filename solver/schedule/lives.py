@@ -26,8 +26,8 @@ class Leg:
     column
         Place of its column.
     first, ready, until
-        It holds GPUs in the periods from ``first`` to ``until - 1``, and serves whole periods from ``ready`` on. What ran
-        before and is gone at the beginning of period 0 has a leg without periods.
+        It holds GPUs in the periods from ``first`` to ``until - 1``, and serves whole periods from ``ready`` on. What
+        ran before and is gone at the beginning of period 0 has a leg without periods.
     began, ended
         How.
     spot

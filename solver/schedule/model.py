@@ -168,13 +168,27 @@ def _changes(model: ScheduleModel, period: int, place: int) -> None:
         return
     model.add(f"T1_stops_t{period}_{place}", _stops(model, period, place) >= 0)
     recent = [v for k in range(min(column.min_up, period + 1)) for v in _arrivals(model, period - k, place)]
-    if recent:
-        model.add(f"T2_up_t{period}_{place}", total(recent) <= held)
+    young = sum(before(past, column.min_up - period - 1, place) for past in _pasts(model.problem))
+    if recent or young:
+        model.add(f"T2_up_t{period}_{place}", total(recent) + young <= held)
+
+
+def _pasts(problem: Problem) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    return problem.past_starts, problem.past_switches
+
+
+def before(past: tuple[tuple[int, ...], ...], periods: int, place: int) -> int:
+    """What happened to a column in the last periods before the first."""
+    return sum(row[place] for row in past[: max(0, periods)])
 
 
 def _lost(model: ScheduleModel, period: int, place: int) -> tuple[list[tuple[Fraction, Linear]], bool]:
     """What recent changes take of the replicas held, and whether it is whole replicas."""
     column, terms = model.problem.columns[place], list[tuple[Fraction, Linear]]()
+    for past, lost in zip(_pasts(model.problem), (column.start_losses, column.switch_losses), strict=True):
+        terms += [
+            (loss, past[k][place]) for k, loss in enumerate(lost[period + 1 :]) if k < len(past) and past[k][place]
+        ]
     for k, loss in enumerate(column.start_losses):
         if (period - k, place) in model.started:
             terms.append((loss, model.started[period - k, place]))
@@ -258,7 +272,7 @@ def _role(model: ScheduleModel, period: int, workload: Workload, name: str, used
 def _one_engine(
     model: ScheduleModel, period: int, workload: Workload, name: str, used: Linear, places: list[int]
 ) -> None:
-    """Sum of u = m, and ready replicas >= N u; where a demand may be missed, z >= demand u - rate y and its rounding."""
+    """Sum of u = m, ready replicas >= N u; where a demand may be missed, z >= demand u - rate y and its rounding."""
     problem, demand = model.problem, model.problem.demand.of(workload.name, period)
     for place in places:
         if len(places) > 1:
@@ -328,7 +342,7 @@ def _several_engines(
 
 
 def _inventory(model: ScheduleModel, period: int, index: int, pool: Pool) -> None:
-    """C3 and C4: GPUs, and stage groups in NVLink domains; for sizes that divide each other exactly, else a relaxation."""
+    """C3 and C4: GPUs, and stage groups in NVLink domains; exact for sizes that divide each other, else relaxed."""
     here = [(j, c) for j, c in enumerate(model.problem.columns) if c.engine.pool.name == pool.name]
     if not here:
         return

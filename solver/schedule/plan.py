@@ -1,14 +1,14 @@
-"""A plan through all periods, evaluated exactly from its integers: who is held, ready and serving, and what it costs."""
+"""A plan through all periods, evaluated exactly from its integers: who is held and serves, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 from solver.instance import Workload
-from solver.schedule.problem import Problem
+from solver.schedule.problem import Kind, Problem
 
 Service = tuple[tuple[str, ...], dict[int, int]]
 """The way in which a workload is served, and the replicas of each column that serve it."""
@@ -85,12 +85,24 @@ class Plan:
 
     def ready(self, period: int, place: int) -> Fraction:
         """Replicas of a column that can serve through a period, those that start counted as the rules say."""
-        column, lost = self.problem.columns[place], Fraction(0)
-        for k, loss in enumerate(column.start_losses[: period + 1]):
-            lost += loss * self.started[period - k][place]
-        for k, loss in enumerate(column.switch_losses[: period + 1]):
-            lost += loss * (self.arrived(period - k, place) - self.started[period - k][place])
-        return self.held[period][place] - lost
+        lost = (count * loss for count, loss in self._late(period, place))
+        return self.held[period][place] - sum(lost, Fraction(0))
+
+    def _late(self, period: int, place: int) -> list[tuple[int, Fraction]]:
+        """Replicas that started or switched in of late, and what each still loses in a period."""
+        problem, column = self.problem, self.problem.columns[place]
+        found = []
+        for k, loss in enumerate(column.start_losses):
+            if k <= period:
+                found.append((self.started[period - k][place], loss))
+            elif k - period <= len(problem.past_starts):
+                found.append((problem.past_starts[k - period - 1][place], loss))
+        for k, loss in enumerate(column.switch_losses):
+            if k <= period:
+                found.append((self.arrived(period - k, place) - self.started[period - k][place], loss))
+            elif k - period <= len(problem.past_switches):
+                found.append((problem.past_switches[k - period - 1][place], loss))
+        return found
 
     @cached_property
     def services(self) -> dict[tuple[int, str], tuple[Service, Fraction]]:
@@ -122,7 +134,7 @@ class Plan:
         return best[0], min(best[1], demand)
 
     def _role(self, period: int, demand: Fraction, places: list[int]) -> tuple[dict[int, int], Fraction]:
-        """The engines of a role that serve the most, at most ``engines_per_role`` in a pool, and the replicas needed."""
+        """The engines of a role that serve the most, ``engines_per_role`` in a pool, and the replicas needed."""
         problem, by_pool = self.problem, dict[str, list[int]]()
         most = problem.fleet.instance.serving.engines_per_role
         for place in places:
@@ -143,13 +155,7 @@ class Plan:
 
     def _whole(self, period: int, place: int) -> int:
         """Replicas of a column that serve through at least a part of a period."""
-        column, out = self.problem.columns[place], 0
-        out += sum(
-            self.started[period - k][place] for k, loss in enumerate(column.start_losses[: period + 1]) if loss == 1
-        )
-        for k, loss in enumerate(column.switch_losses[: period + 1]):
-            out += (self.arrived(period - k, place) - self.started[period - k][place]) if loss == 1 else 0
-        return self.held[period][place] - out
+        return self.held[period][place] - sum(count for count, loss in self._late(period, place) if loss == 1)
 
     def shortfall(self, period: int, workload: str) -> Fraction:
         """Requests/s of a workload that are not served in a period."""
@@ -176,11 +182,9 @@ class Plan:
         missed = sum((self.shortfall(t, w) for t, w in self.services), Fraction(0))
         return 1 - missed / asked
 
-    def spent(self, kind: str) -> Fraction:
+    def spent(self, kind: Kind) -> Fraction:
         """What is spent in the unit of an objective, without what a shortfall costs."""
-        from dataclasses import replace
-
-        problem = replace(self.problem, kind=kind)  # type: ignore[arg-type]
+        problem = replace(self.problem, kind=kind)
         held = sum(
             (n * problem.holding(c) for row in self.held for n, c in zip(row, problem.columns, strict=True)),
             Fraction(0),

@@ -41,6 +41,9 @@ class Problem:
         Replicas of each column that run before the first period; None: the first period starts with what it needs.
     max_changes
         Starts, stops and switches of replicas at the beginning of any one period, or None.
+    past_starts, past_switches
+        Replicas of each column that started, and that switched in, one period before the first, two before, and so on;
+        they may still be on their way, or too young to go.
     """
 
     fleet: Fleet
@@ -49,6 +52,8 @@ class Problem:
     shortfall_price: Fraction | None = None
     current: tuple[int, ...] | None = None
     max_changes: int | None = None
+    past_starts: tuple[tuple[int, ...], ...] = ()
+    past_switches: tuple[tuple[int, ...], ...] = ()
 
     @property
     def periods(self) -> int:

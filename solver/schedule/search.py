@@ -1,4 +1,4 @@
-"""The search for a schedule: the static plan first, then a back end's, then branch and bound until the gap is closed."""
+"""The search for a schedule: the static plan, a back end's, then branch and bound until the gap is closed."""
 
 from __future__ import annotations
 
@@ -173,12 +173,13 @@ class Search:
         return value
 
     def _found(self, values: Mapping[str, Fraction]) -> Fraction | None:
-        if not self.tree.exact.holds({**values, **self._missed(values)}):
+        if not self.tree.exact.holds({**values, **self._missed}):
             return None
         return self._offer(candidate_of(self.model.plan(dict(values))), "the relaxation")
 
-    def _missed(self, values: Mapping[str, Fraction]) -> dict[str, Fraction]:
-        """What is missed is read off the plan; here the most that it may be, so that the rows of whole numbers count."""
+    @property
+    def _missed(self) -> dict[str, Fraction]:
+        """What is missed is read off the plan; here the most that it may be, so that the other rows count."""
         return {
             v.name: Fraction(self.tree.exact.high[self.tree.exact.place[v.name]]) for v in self.model.missed.values()
         }
@@ -192,9 +193,8 @@ class Search:
             answer = MathOpt("scip").solve(self.model.milp, controls, self._hint())
         except BackendError:
             return
-        if answer.values is not None:
-            if self.tree.exact.holds({**answer.values, **self._missed(answer.values)}):
-                self._offer(candidate_of(self.model.plan(answer.values)), "scip")
+        if answer.values is not None and self.tree.exact.holds({**answer.values, **self._missed}):
+            self._offer(candidate_of(self.model.plan(answer.values)), "scip")
         if "interrupted" in answer.raw_status:
             raise KeyboardInterrupt
 

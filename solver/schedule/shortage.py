@@ -52,15 +52,15 @@ class Shortage:
 
     def lines(self, period_s: Fraction) -> list[str]:
         """For the report."""
-        at = clock(self.period, period_s)
+        place = f"period {self.period + 1} (from {clock(self.period, period_s)})"
         name, demand, served = self.workload, float(self.demand), float(self.served)
         count = f"{self.periods} period falls" if self.periods == 1 else f"{self.periods} periods fall"
         if self.is_alone:
-            first = f"period {self.period + 1} (from {at}): {name} asks for {demand:,.6g} requests/s, the fleet serves at most {served:,.6g}"
+            first = f"{place}: {name} asks for {demand:,.6g} requests/s, the fleet serves at most {served:,.6g}"
         else:
             first = (
-                f"period {self.period + 1} (from {at}): {name} asks for {demand:,.6g} requests/s, of which {served:,.6g} "
-                "can be ready; alone it could be served, but changes take too long"
+                f"{place}: {name} asks for {demand:,.6g} requests/s, of which {served:,.6g} can be ready; "
+                "alone it could be served, but changes take too long"
             )
         way = []
         if self.gpus is not None:
@@ -101,9 +101,9 @@ def shortage_of(problem: Problem, controls: Controls) -> Shortage | None:
     is_alone = any(rate < problem.demand.of(w, period) for w, rate in served.items())
     if is_alone:
         return _alone(problem, period, served, proof)
-    rate, short = problem.demand.of(workload, period), plan.shortfall(period, workload)
+    rate, missing = problem.demand.of(workload, period), plan.shortfall(period, workload)
     periods = len({t for t, w in plan.services if plan.shortfall(t, w)})
-    return Shortage(period, workload, rate, rate - short, periods, False, None, "", proof)
+    return Shortage(period, workload, rate, rate - missing, periods, False, None, "", proof)
 
 
 def _by_demand(problem: Problem) -> list[int]:

@@ -13,7 +13,7 @@ from solver.schedule.search import Found, Search
 
 def peak_of(problem: Problem) -> Problem:
     """One period in which every workload asks for the most that it ever asks for."""
-    rates = {name: (max(series),) for name, series in problem.demand.requests_per_s.items()}
+    rates: dict[str, tuple[Fraction, ...]] = {name: (max(series),) for name, series in problem.demand.requests_per_s.items()}
     demand = replace(problem.demand, requests_per_s=rates)
     return replace(problem, demand=demand, current=None, max_changes=None)
 
@@ -52,7 +52,7 @@ def alone(problem: Problem, period: int) -> Problem:
 
 
 def most_served(problem: Problem, period: int) -> dict[str, Fraction]:
-    """Requests/s of each workload that the fleet serves in a period at best, weighed by tokens, as if it stood alone."""
+    """Requests/s of each workload that the fleet serves at best in a period that stands alone, weighed by tokens."""
     one = replace(alone(problem, period), kind="goodput", shortfall_price=None)
     found = Search(one, Controls(time_limit_s=20)).run()
     if found.best is None:
