@@ -416,6 +416,54 @@ def study(name: str, output: Path | None, record: bool, record_silicon: bool, **
     sys.exit(OK if found.holds else CHECK_FAILED)
 
 
+def trace_path(text: str) -> Path:
+    """The file of a trace, given as a path or a built-in name."""
+    from instances import resolve_trace
+
+    try:
+        return resolve_trace(text)
+    except ValueError as error:
+        fail(str(error))
+
+
+@main.command(epilog=EPILOG)
+@click.argument("file", metavar="FILE")
+@click.option("--period", default="1m", show_default=True, metavar="T", help="Length of periods: 30s, 5m, 1h.")
+@click.option("--form", type=click.Choice(["azure", "mooncake", "burstgpt"]), help="Format; told from the first line.")
+@click.option("--rate-scale", default="1", metavar="R", help="So many times the requests in the same time.")
+@click.option("--time-scale", default="1", metavar="R", help="Times are multiplied by this.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of --rate-scale.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw rate, lengths and gaps.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="F.json", help="Write it as JSON.")
+def trace(file: str, period: str, plot: Path | None, output: Path | None, **read: Any) -> None:
+    """What a trace of requests is like: lengths, burstiness, rate, prefixes. FILE may be a built-in trace."""
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.traffic.ask import described
+    from solver.traffic.report import lines
+
+    check_endings((output, (".json",)), (plot, (".png", ".svg")))
+    found = described(trace_path(file), period, **read)
+    if plot:
+        from solver.traffic.plot import plot_trace
+
+        plot_trace(found, plot)
+    if output:
+        write_whole(output, to_json(found.as_dict()))
+    click.echo("\n".join(lines(found)))
+
+
+def check_endings(*targets: tuple[Path | None, tuple[str, ...]]) -> None:
+    """Says early that a file cannot be written, or that its name has an ending that does not tell a format."""
+    from solver.files import check_writable
+
+    for target, endings in targets:
+        if target is not None:
+            check_writable(target)
+            if target.suffix not in endings:
+                fail(f"{target.name}: must end in {' or '.join(endings)}")
+
+
 @main.command(epilog=EPILOG)
 @click.argument("grid", type=click.Path(path_type=Path), metavar="GRID.json")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Tables, journal.")

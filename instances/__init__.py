@@ -74,6 +74,27 @@ def resolve(text: str) -> Path:
     raise ValueError(f"{text!r} is neither a file nor a built-in instance{_offer(text)}; {_LISTED_BY} lists all")
 
 
+def traces() -> list[str]:
+    """The names of all built-in traces, sorted: requests with their times, for ``trace`` and ``simulate``."""
+    return sorted(file.name.split("-requests.")[0] for file in (_FOLDER / "traffic").glob("*-requests.*"))
+
+
+def resolve_trace(text: str) -> Path:
+    """
+    The file that a user means: a path, or the name of a built-in trace. An existing file wins over a name.
+
+    Raises
+    ------
+    ValueError
+        When it is neither.
+    """
+    if _is_there(Path(text)):
+        return Path(text)
+    if text in traces():
+        return next((_FOLDER / "traffic").glob(f"{text}-requests.*"))
+    raise ValueError(f"{text!r} is neither a file nor a built-in trace; those are {', '.join(traces())}")
+
+
 def describe(name: str) -> Description:
     """
     What a built-in instance is about, read from its JSON alone; no table is opened.

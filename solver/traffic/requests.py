@@ -130,7 +130,7 @@ def _requests(path: Path, rows: list[Row], ns: list[int], notes: tuple[str, ...]
     since = np.array([each - ns[0] for each in ns], dtype=np.int64)
     has_blocks = all(row.blocks is not None for row in rows)
     return Requests(
-        name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
+        name=path.name.removesuffix(".gz").rsplit(".", 1)[0].removesuffix("-requests"),
         arrival_s=since / 1e9,
         isl=np.array([row.isl for row in rows], dtype=np.int64),
         osl=np.array([row.osl for row in rows], dtype=np.int64),

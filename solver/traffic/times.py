@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+from costmodels.errors import Fault, InputError
+
 NS_PER_S = 10**9
 MOST_S = 10**10
 """Largest number of seconds in a trace, some three centuries."""
@@ -68,3 +70,30 @@ def iso_text(ns: int, has_offset: bool) -> str:
     """A date and time for people, to the second."""
     when = _EPOCH + timedelta(seconds=ns // NS_PER_S)
     return f"{when:%Y-%m-%dT%H:%M:%S}{'Z' if has_offset else ''}"
+
+
+def seconds_of(text: str, option: str = "--period") -> Fraction:
+    """
+    A length of time such as ``90``, ``90s``, ``5m``, ``1h`` or ``1.5h``, in seconds.
+
+    Raises
+    ------
+    InputError
+        When it is no such length, or not above 0.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*(s|m|min|h|d)?", text.strip())
+    seconds = Fraction(found[1]) * _SECONDS[found[2] or "s"] if found else Fraction(0)
+    if seconds <= 0:
+        raise InputError([Fault(option, f"got {text!r}, must be a time above 0 such as 30s, 5m or 1h")])
+    return seconds
+
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds_text(seconds: Fraction | int) -> str:
+    """A length of time for people: 90 s, 5 min, 1 h."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{float(seconds):g} s"
