@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from solver.planner import Options, solve, trace
     from solver.read import read_instance
     from solver.result import Result
+    from solver.scheduling.demand import read_demand
+    from solver.scheduling.schedule import schedule
     from solver.verifier import verify, verify_frontier
 
 __version__ = "0.1.0"
@@ -38,7 +40,9 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
+    "read_demand": "solver.scheduling.demand",
     "read_instance": "solver.read",
+    "schedule": "solver.scheduling.schedule",
     "solve": "solver.planner",
     "trace": "solver.planner",
     "verify": "solver.verifier",
@@ -54,7 +58,9 @@ __all__ = [
     "Instance",
     "Options",
     "Result",
+    "read_demand",
     "read_instance",
+    "schedule",
     "solve",
     "trace",
     "verify",

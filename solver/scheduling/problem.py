@@ -10,9 +10,9 @@ from typing import Literal
 
 from costmodels.errors import Fault, InputError
 from solver.instance import Pool, Workload
-from solver.schedule.demand import Demand
-from solver.schedule.engine_column import EngineColumn
-from solver.schedule.fleet import Fleet
+from solver.scheduling.demand import Demand
+from solver.scheduling.engine_column import EngineColumn
+from solver.scheduling.fleet import Fleet
 
 Kind = Literal["gpu-hours", "usd", "energy", "goodput"]
 KINDS: tuple[Kind, ...] = ("gpu-hours", "usd", "energy", "goodput")

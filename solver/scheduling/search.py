@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from solver.backends.base import BackendError, Controls
 from solver.backends.mathopt import MathOpt
-from solver.schedule.branch import Tree
-from solver.schedule.lives import Leg, lives
-from solver.schedule.model import ScheduleModel, build
-from solver.schedule.plan import Plan
-from solver.schedule.problem import Problem
+from solver.scheduling.branch import Tree
+from solver.scheduling.lives import Leg, lives
+from solver.scheduling.model import ScheduleModel, build
+from solver.scheduling.plan import Plan
+from solver.scheduling.problem import Problem
 
 SHARE_OF_BACKEND = 0.6
 """Share of the time that is left which the back end may take; the rest is for the proof."""

@@ -13,8 +13,8 @@ from costmodels.errors import Fault, InputError
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance
 from solver.points import PointTable
-from solver.schedule.engine_column import EngineColumn, Losses, cold_start_s, losses
-from solver.schedule.rules import Rules
+from solver.scheduling.engine_column import EngineColumn, Losses, cold_start_s, losses
+from solver.scheduling.rules import Rules
 
 
 @dataclass(frozen=True)

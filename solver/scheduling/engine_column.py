@@ -12,7 +12,7 @@ from costmodels.models import model
 from costmodels.operating_curve import Role
 from costmodels.precision import components
 from solver.engines import Engine
-from solver.schedule.rules import Rules
+from solver.scheduling.rules import Rules
 
 Losses = tuple[Fraction, ...]
 """Share of each period, from the one of the start on, in which a replica holds its GPUs and serves nothing."""

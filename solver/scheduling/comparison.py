@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from solver.schedule.plan import Plan
-from solver.schedule.policies import Policy, last_value, moving_average, ratio, reactive, rolling, soft
-from solver.schedule.schedule import Schedule
+from solver.scheduling.plan import Plan
+from solver.scheduling.policies import Policy, last_value, moving_average, ratio, reactive, rolling, soft
+from solver.scheduling.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Comparison:
         """The table."""
         workload = self.answer.problem.fleet.instance.workloads[0]
         head = f"{'policy':<42}{'GPU-hours':>11}{'USD':>11}{'saved':>8}{'served':>10}{'short in':>10}{'changes':>9}  ctx:gen"
-        found = [head]
+        found = ["", head]
         first = self.policies[0].plan.gpu_hours
         priced = all(pool.usd_per_gpu_hour is not None for pool in self.answer.problem.fleet.instance.pools)
         for policy in self.policies:
@@ -41,17 +41,17 @@ class Comparison:
             span = f"{float(min(ratios)):.2f} to {float(max(ratios)):.2f}" if ratios else "-"
             usd = f"{float(plan.spent('usd')):,.1f}" if priced else "-"
             found.append(
-                f"{policy.name:<42}{float(plan.gpu_hours):>11,.1f}{usd:>11}{saved:>8.1%}{float(plan.served_share):>10.3%}"
-                f"{short:>10}{plan.changes_in_all:>9}  {span}"
+                f"{policy.name:<42}{float(plan.gpu_hours):>11,.1f}{usd:>11}{saved:>8.1%}"
+                f"{float(plan.served_share):>10.3%}{short:>10}{plan.changes_in_all:>9}  {span}"
             )
         found.append(
-            "served: share of the requests within the SLA at the mean rates of the periods; short in: periods with less "
-            "than all"
+            "served: share of the requests within the SLA at the mean rates of the periods; short in: periods with "
+            "less than all"
         )
         return found
 
 
-def compare(answer: Schedule, progress: Callable[[str, int], None] | None = None) -> Comparison | None:
+def compared_with(answer: Schedule, progress: Callable[[str, int], None] | None = None) -> Comparison | None:
     """
     What the policies would have done with the same demand; None without a schedule or a static plan.
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from costmodels.errors import Fault, InputError
-from solver.files import check_writable
 from solver.read import read_instance, read_json
-from solver.schedule.demand import read_demand
-from solver.schedule.rules import read_rules
-from solver.schedule.schedule import Schedule, schedule
+from solver.scheduling.demand import read_demand
+from solver.scheduling.rules import read_rules
+from solver.scheduling.schedule import Schedule, schedule
 
 
 def scheduled(
@@ -74,19 +73,3 @@ def number_of(text: str, option: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InputError([Fault(option, f"got {text}, must be a number such as 12.5 or 1/3")]) from None
-
-
-def check_targets(output: Path | None, plot: Path | None) -> None:
-    """
-    Says before the work what could not be written after it.
-
-    Raises
-    ------
-    InputError
-        When a file cannot be written, or has an ending that is not known.
-    """
-    for option, target, endings in (("-o", output, (".json",)), ("--plot", plot, (".png", ".svg"))):
-        if target is not None:
-            check_writable(target)
-            if target.suffix not in endings:
-                raise InputError([Fault(option, f"got {target.name}, must end in {' or '.join(endings)}")])

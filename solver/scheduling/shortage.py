@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from solver.backends.base import Controls
-from solver.schedule.fleet import Fleet
-from solver.schedule.problem import Problem
-from solver.schedule.search import Found, Search
-from solver.schedule.static import alone, most_served
+from solver.scheduling.fleet import Fleet
+from solver.scheduling.problem import Problem
+from solver.scheduling.search import Found, Search
+from solver.scheduling.static import alone, most_served
 
 MOST_TIMES = 64
 """How many times the inventory is searched for one that would do."""

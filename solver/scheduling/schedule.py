@@ -18,14 +18,14 @@ from solver.instance import Instance
 from solver.points import points_of
 from solver.read import read_instance
 from solver.result import Status
-from solver.schedule.demand import Demand
-from solver.schedule.fleet import Fleet, fleet_of
-from solver.schedule.plan import Plan
-from solver.schedule.problem import Kind, Problem, check_problem
-from solver.schedule.rules import Rules
-from solver.schedule.search import Candidate, Found, Search, candidate_of
-from solver.schedule.shortage import Shortage, shortage_of
-from solver.schedule.static import static_of
+from solver.scheduling.demand import Demand
+from solver.scheduling.fleet import Fleet, fleet_of
+from solver.scheduling.plan import Plan
+from solver.scheduling.problem import Kind, Problem, check_problem
+from solver.scheduling.rules import Rules
+from solver.scheduling.search import Candidate, Found, Search, candidate_of
+from solver.scheduling.shortage import Shortage, shortage_of
+from solver.scheduling.static import static_of
 
 LIMIT_S = 60.0
 
@@ -109,9 +109,9 @@ def schedule(
     what
         An instance, or the path of an instance file.
     demand
-        Requests/s of each period (:func:`solver.schedule.demand.read_demand`).
+        Requests/s of each period (:func:`solver.scheduling.demand.read_demand`).
     kind, shortfall_price, max_changes
-        See :class:`solver.schedule.problem.Problem`.
+        See :class:`solver.scheduling.problem.Problem`.
     rules
         What changes take; the defaults of :class:`Rules`.
     current
@@ -210,7 +210,7 @@ def _judged(answer: Schedule) -> Schedule:
         if answer.shortage is not None:
             return replace(answer, status="infeasible", bound=None)
         return answer
-    from solver.schedule.document import as_dict
+    from solver.scheduling.document import as_dict
     from solver.verify_schedule import verify_schedule
 
     fleet = answer.problem.fleet

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from solver.instance import Workload
-from solver.schedule.problem import Kind, Problem
+from solver.scheduling.problem import Kind, Problem
 
 Service = tuple[tuple[str, ...], dict[int, int]]
 """The way in which a workload is served, and the replicas of each column that serve it."""

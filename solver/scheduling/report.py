@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from solver.schedule.plan import Plan
-from solver.schedule.policies import ratio
-from solver.schedule.problem import UNITS
-from solver.schedule.schedule import Schedule
-from solver.schedule.shortage import clock
+from solver.scheduling.plan import Plan
+from solver.scheduling.policies import ratio
+from solver.scheduling.problem import UNITS
+from solver.scheduling.schedule import Schedule
+from solver.scheduling.shortage import clock
 
 ROWS = 12
 """Stretches of the day that are listed."""
@@ -92,7 +92,9 @@ def _totals(answer: Schedule) -> list[str]:
     found.append(f"changes: {plan.changes_in_all}; placed in NVLink domains through all periods, {moved}")
     if answer.static is not None and answer.static.plan.gpu_hours:
         share = float(1 - plan.gpu_hours / answer.static.plan.gpu_hours)
-        found.append(f"against the best static plan ({float(answer.static.plan.gpu_hours):,.6g} GPU-hours): {share:.1%} saved")
+        found.append(
+            f"against the best static plan ({float(answer.static.plan.gpu_hours):,.6g} GPU-hours): {share:.1%} saved"
+        )
     return found
 
 

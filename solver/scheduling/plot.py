@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from solver.files import write_whole
-from solver.schedule.plan import Plan
-from solver.schedule.policies import Policy, ratio
-from solver.schedule.schedule import Schedule
+from solver.scheduling.plan import Plan
+from solver.scheduling.policies import Policy, ratio
+from solver.scheduling.schedule import Schedule
 
 COLOURS = ("#7f7f7f", "#d62728", "#ff7f0e", "#bcbd22", "#17becf", "#1f77b4")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from solver.schedule.domains import Domains, Spot
-from solver.schedule.engine_column import EngineColumn
-from solver.schedule.plan import Plan
+from solver.scheduling.domains import Domains, Spot
+from solver.scheduling.engine_column import EngineColumn
+from solver.scheduling.plan import Plan
 
 Began = Literal["running", "start", "switch", "migration"]
 Ended = Literal["end", "stop", "switch", "migration"]

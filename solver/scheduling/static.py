@@ -6,14 +6,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 from solver.backends.base import Controls
-from solver.schedule.plan import Plan
-from solver.schedule.problem import Problem
-from solver.schedule.search import Found, Search
+from solver.scheduling.plan import Plan
+from solver.scheduling.problem import Problem
+from solver.scheduling.search import Found, Search
 
 
 def peak_of(problem: Problem) -> Problem:
     """One period in which every workload asks for the most that it ever asks for."""
-    rates: dict[str, tuple[Fraction, ...]] = {name: (max(series),) for name, series in problem.demand.requests_per_s.items()}
+    rates: dict[str, tuple[Fraction, ...]] = {
+        name: (max(series),) for name, series in problem.demand.requests_per_s.items()
+    }
     demand = replace(problem.demand, requests_per_s=rates)
     return replace(problem, demand=demand, current=None, max_changes=None)
 

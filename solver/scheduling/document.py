@@ -7,13 +7,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from solver.result import exact_text, instance_hash, with_exact
-from solver.schedule.engine_column import EngineColumn
-from solver.schedule.lives import Leg
-from solver.schedule.plan import Plan
-from solver.schedule.search import Candidate
+from solver.scheduling.engine_column import EngineColumn
+from solver.scheduling.lives import Leg
+from solver.scheduling.plan import Plan
+from solver.scheduling.search import Candidate
 
 if TYPE_CHECKING:
-    from solver.schedule.schedule import Schedule
+    from solver.scheduling.schedule import Schedule
 
 
 def as_dict(answer: Schedule) -> dict[str, Any]:

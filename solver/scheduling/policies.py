@@ -9,10 +9,10 @@ from fractions import Fraction
 
 from solver.backends.base import Controls
 from solver.instance import Workload
-from solver.schedule.demand import Demand
-from solver.schedule.plan import Plan
-from solver.schedule.problem import Problem
-from solver.schedule.search import Search
+from solver.scheduling.demand import Demand
+from solver.scheduling.plan import Plan
+from solver.scheduling.problem import Problem
+from solver.scheduling.search import Search
 
 Forecast = Callable[[Sequence[Fraction], int], Fraction]
 """What is expected some periods ahead (0 for the one that begins) of a rate whose past is known."""
@@ -134,7 +134,7 @@ def rolling(problem: Problem, forecast: Forecast | None, progress: Callable[[int
 
 def _expected(demand: Demand, period: int, forecast: Forecast | None) -> Demand:
     last = min(demand.periods, period + LOOKAHEAD)
-    if forecast is None or period == 0 and last == 1:
+    if forecast is None:
         return demand.only(period, last)
     rates = {}
     for name, series in demand.requests_per_s.items():
@@ -146,7 +146,9 @@ def _expected(demand: Demand, period: int, forecast: Forecast | None) -> Demand:
 def ratio(plan: Plan, period: int, workload: Workload) -> Fraction | None:
     """GPUs held for prefill to those held for decode; None where one of them is missing."""
     gpus = {
-        role: sum(plan.held[period][j] * plan.problem.columns[j].gpus for j in plan.problem.fleet.of(workload.name, role))
+        role: sum(
+            plan.held[period][j] * plan.problem.columns[j].gpus for j in plan.problem.fleet.of(workload.name, role)
+        )
         for role in ("prefill", "decode")
     }
     return Fraction(gpus["prefill"], gpus["decode"]) if gpus["prefill"] and gpus["decode"] else None

@@ -14,8 +14,8 @@ import pulp
 from solver.formulation.milp import Milp
 from solver.formulation.scaling import short_down, short_up
 from solver.instance import Pool, Workload
-from solver.schedule.plan import Plan
-from solver.schedule.problem import Problem
+from solver.scheduling.plan import Plan
+from solver.scheduling.problem import Problem
 
 Linear: TypeAlias = Any
 GRID = Fraction(1, 10**6)

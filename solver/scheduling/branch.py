@@ -13,7 +13,7 @@ import pulp
 
 from solver.backends.relaxation import Relaxation, Relaxed
 from solver.formulation.milp import Milp
-from solver.schedule.bound import Bound
+from solver.scheduling.bound import Bound
 
 WHOLE = 1e-6
 """Distance up to which a float counts as a whole number; guides, never decides."""

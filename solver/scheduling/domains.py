@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from solver.instance import Pool
-from solver.schedule.engine_column import EngineColumn
+from solver.scheduling.engine_column import EngineColumn
 
 Spot = tuple[int, ...]
 """The domains of the stage groups of a replica, in order; a group larger than a domain lists all that it takes."""
