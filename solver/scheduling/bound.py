@@ -11,7 +11,7 @@ import pulp
 from solver.formulation.milp import Milp, exact
 
 BITS = 44
-"""Binary digits after the point to which multipliers are rounded."""
+"""Binary digits after the point to which multipliers of the rows as they stand are rounded."""
 
 
 class Bound:
@@ -46,6 +46,7 @@ class Bound:
             right = -exact(row.constant)
             size = math.lcm(right.denominator, *(value.denominator for _, value in terms))
             self.rows[name] = (row.sense, [(p, int(value * size)) for p, value in terms], int(right * size), size)
+        self.bits = BITS + max((size.bit_length() for *_, size in self.rows.values()), default=0)
 
     def of(self, multipliers: Mapping[str, float], low: Mapping[int, int], high: Mapping[int, int]) -> Fraction:
         """
@@ -58,19 +59,19 @@ class Bound:
         low, high
             Bounds that are tighter than the model's, by the place of a variable.
         """
-        reduced, value = [cost << BITS for cost in self.costs], 0
+        reduced, value = [cost << self.bits for cost in self.costs], 0
         for name, multiplier in multipliers.items():
             sense, terms, right, size = self.rows[name]
             if multiplier == 0 or not math.isfinite(multiplier) or sense * multiplier < 0:
                 continue  # of the wrong sign: noise, or useless
-            y = round(multiplier * self.scale / size * 2**BITS)
+            y = round(multiplier * self.scale / size * 2**self.bits)
             value += y * right
             for place, coefficient in terms:
                 reduced[place] -= y * coefficient
         for place, cost in enumerate(reduced):
             if cost:
                 value += cost * (low.get(place, self.low[place]) if cost > 0 else high.get(place, self.high[place]))
-        bound = Fraction(value, self.scale << BITS)
+        bound = Fraction(value, self.scale << self.bits)
         return Fraction(math.ceil(bound)) if self.is_whole else bound
 
     def proves_empty(self, ray: Mapping[str, float], low: Mapping[int, int], high: Mapping[int, int]) -> bool:
@@ -80,7 +81,7 @@ class Bound:
             sense, terms, right, size = self.rows[name]
             if multiplier == 0 or not math.isfinite(multiplier) or sense * multiplier < 0:
                 continue
-            y = round(multiplier / size * 2**BITS)
+            y = round(multiplier / size * 2**self.bits)
             value += y * right
             for place, coefficient in terms:
                 reduced[place] -= y * coefficient

@@ -18,7 +18,7 @@ from solver.scheduling.bound import Bound
 WHOLE = 1e-6
 """Distance up to which a float counts as a whole number; guides, never decides."""
 
-NEAR = Fraction(1, 10**9)
+NEAR = Fraction(1, 10**11)
 """Relative distance from the best value within which parts are left alone where values are no whole numbers; the bound
 says so."""
 

@@ -60,6 +60,11 @@ class EngineColumn:
         return self.engine.curve.partition.gpus
 
     @property
+    def warms_in_parts(self) -> bool:
+        """Whether a replica that starts or switches in ever counts for a part of a period."""
+        return any(loss != 1 for loss in (*self.start_losses, *self.switch_losses))
+
+    @property
     def way(self) -> tuple[str, ...]:
         """What the engines of one way to serve a workload agree in; empty for co-located engines."""
         return () if self.role == "colocated" else self.engine.joint

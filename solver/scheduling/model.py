@@ -18,8 +18,6 @@ from solver.scheduling.plan import Plan
 from solver.scheduling.problem import Problem
 
 Linear: TypeAlias = Any
-GRID = Fraction(1, 10**6)
-"""Step of missing requests/s for back ends that know integers only; rows give way by as much."""
 
 
 @dataclass
@@ -237,7 +235,6 @@ def _served(model: ScheduleModel, period: int, workload: Workload) -> None:
     if problem.may_fall_short:
         most = problem.demand.of(name, period)
         model.missed[period, name] = pulp.LpVariable(f"z{period}_w{number}", 0, short_up(most))
-        model.milp.grid[f"z{period}_w{number}"] = GRID
     taken = []
     for index, (way, places) in enumerate(sorted(allowed.items())):
         used: Linear = 1
@@ -294,17 +291,20 @@ def _one_engine(
         needed, rate = problem.needed(column, period), column.requests_per_s
         rows.append(short_down(demand) * choice - short_up(rate) * serving)
         last = max(Fraction(0), demand - rate * (needed - 1))
-        rounded.append(short_down(last * needed) * choice - short_up(last) * serving)
+        if not column.warms_in_parts:
+            rounded.append(short_down(last * needed) * choice - short_up(last) * serving)
     missed = model.missed[period, workload.name]
-    model.add(f"C8_{name}", missed + float(GRID) >= total(rows))
-    model.add(f"C8_{name}_rounded", missed + float(GRID) >= total(rounded))
+    model.add(f"C8_{name}", missed >= total(rows))
+    if rounded:
+        model.add(f"C8_{name}_rounded", missed >= total(rounded))
 
 
 def _serving(model: ScheduleModel, period: int, place: int, name: str, choice: Linear) -> Linear:
     """y: replicas that serve, at most N u and at most those that are ready."""
     problem, column = model.problem, model.problem.columns[place]
     most = min(column.most, problem.needed(column, period))
-    serving = pulp.LpVariable(f"y{period}_{place}", 0, most, pulp.LpInteger)
+    kind = pulp.LpContinuous if column.warms_in_parts else pulp.LpInteger
+    serving = pulp.LpVariable(f"y{period}_{place}", 0, most, kind)
     model.serving[period, place] = serving
     if not isinstance(choice, int):
         model.add(f"C5_{name}_{place}", serving <= most * choice)
@@ -334,8 +334,8 @@ def _several_engines(
         if not free:
             model.add(f"C5_{name}_{number}", total(model.chosen[period, p] for p in mine) <= most * used)
     served = total(rate * variable for rate, variable in terms)
-    slack = model.missed[period, workload.name] + float(GRID) if problem.may_fall_short else 0
-    model.add(f"C8_{name}", served + slack >= short_down(demand) * used)
+    missed = model.missed[period, workload.name] if problem.may_fall_short else 0
+    model.add(f"C8_{name}", served + missed >= short_down(demand) * used)
     least = problem.fleet.instance.serving.min_replicas.get((workload.name, problem.columns[places[0]].role))
     if least is not None and not problem.may_fall_short:
         model.add(f"C7_least_{name}", total(variable for _, variable in terms) >= least * used)

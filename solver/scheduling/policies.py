@@ -20,8 +20,8 @@ LOOKAHEAD = 12
 """Periods that a rolling plan looks ahead."""
 MEMORY = 3
 """Periods of a moving average."""
-WINDOW_LIMIT_S = 5.0
-WINDOW_GAP = 1e-4
+WINDOW_LIMIT_S = 2.0
+WINDOW_GAP = 1e-3
 
 
 @dataclass(frozen=True)

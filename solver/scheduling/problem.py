@@ -108,6 +108,20 @@ class Problem:
             (sum(r) * self.demand.period_s * workloads[n].weight * workloads[n].osl for n, r in rates), Fraction(0)
         )
 
+    @cached_property
+    def step(self) -> Fraction:
+        """A number of which every value that a plan without moves can have is a whole multiple."""
+        costs = [f(c) for c in self.columns for f in (self.holding, self.starting, self.switching)]
+        if self.may_fall_short:
+            for workload in self.fleet.instance.workloads:
+                price = self.missing(workload)
+                costs += [price * rate for rate in self.demand.requests_per_s[workload.name]]
+                for column in (self.columns[j] for j in self.fleet.of(workload.name)):
+                    parts = (*column.start_losses, *column.switch_losses, Fraction(1))
+                    costs += [price * column.requests_per_s * part for part in parts]
+        whole = math.lcm(*(cost.denominator for cost in costs))
+        return Fraction(math.gcd(*(int(cost * whole) for cost in costs)) or 1, whole)
+
     def needed(self, column: EngineColumn, period: int) -> int:
         """Replicas of a column that serve the demand of a period alone; at least ``min_replicas``."""
         rate = self.demand.of(column.engine.workload.name, period)

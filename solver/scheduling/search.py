@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -140,7 +141,7 @@ class Search:
         milp = self.model.milp
         return Found(
             best=self.best,
-            bound=None if bound is None else self._in_units(bound),
+            bound=None if bound is None else self._stepped(self._in_units(bound)),
             is_infeasible=self.tree.nodes > 0 and bound is None and self.best is None,
             nodes=self.tree.nodes,
             method=self.method,
@@ -161,6 +162,11 @@ class Search:
     def _in_units(self, value: Fraction) -> Fraction:
         value *= self.model.unit
         return self.model.constant - value if self.problem.is_maximised else value
+
+    def _stepped(self, bound: Fraction) -> Fraction:
+        """A bound in the unit of the objective, moved to the nearest value that a plan can have."""
+        steps = bound / self.problem.step
+        return (math.floor(steps) if self.problem.is_maximised else math.ceil(steps)) * self.problem.step
 
     def _offer(self, candidate: Candidate | None, method: str) -> Fraction | None:
         """Keeps a plan if it is the best so far; gives its value in units of the model."""

@@ -1,0 +1,135 @@
+"""Tiny scheduling problems, drawn at random, and the same for the oracle."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from solver.read import instance_from
+from solver.scheduling.demand import Demand, demand_of
+from solver.scheduling.problem import Problem
+from solver.scheduling.rules import Rules
+from solver.scheduling.schedule import problem_of
+from tests.oracles import schedule as oracle
+
+HEAD = (
+    "system,backend,backend_version,model,precision,phase,tp,pp,attention_dp,moe_tp,moe_ep,cp,gpus,domain_gpus,batch,"
+    "chunk_tokens,isl,osl,latency_ms,ttft_ms,requests_per_s,memory_gib"
+)
+
+
+def row(role: str, tp: int, rate: Fraction | str, batch: int = 1) -> str:
+    """One measured point."""
+    osl, chunk, ttft = ("", 0, "") if role == "prefill" else ("11", 0, "") if role == "decode" else ("11", 100, 100)
+    return f"toy,toy,1,toy,bf16,{role},{tp},1,1,1,{tp},1,{tp},72,{batch},{chunk},100,{osl},10,{ttft},{float(rate)},"
+
+
+def instance_of(folder: Path, rows: list[str], gpus: int, domain: int = 72, **more: Any) -> Any:
+    """An instance over such points."""
+    (folder / "toy.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    document = {
+        "format": "disagg-instance",
+        "version": 1,
+        "name": "toy",
+        "pools": [
+            {
+                "name": "toy",
+                "gpu": "toy",
+                "gpus": gpus,
+                "nvlink_domain_gpus": domain,
+                "usd_per_gpu_hour": 2,
+                "watts_per_gpu": 500,
+            }
+        ],
+        "workloads": [{"name": "toy", "model": "toy", "isl": 100, "osl": 11}],
+        "cost_model": {"kind": "curves", "path": "toy.csv"},
+        **more,
+    }
+    return instance_from(document, folder)
+
+
+def demand(instance: Any, *rates: Any, period_s: int = 60) -> Demand:
+    """Rates of the only workload."""
+    return demand_of(instance, "rates", Fraction(period_s), {None: tuple(Fraction(str(rate)) for rate in rates)})
+
+
+def problem(folder: Path, instance: Any, rates: Demand, rules: Rules | None = None, **more: Any) -> Problem:
+    """The problem, with every engine kept."""
+    return problem_of(
+        instance, rates, rules=rules or Rules(cold_start_s=Fraction(0), min_up_s=Fraction(0)), folder=folder, **more
+    )
+
+
+def oracle_case(given: Problem) -> oracle.Case:
+    """The same for the oracle."""
+    workload = given.fleet.instance.workloads[0]
+    engines = tuple(
+        oracle.Engine(
+            c.role,
+            c.gpus,
+            c.requests_per_s,
+            given.holding(c),
+            given.starting(c),
+            c.start_losses,
+            c.switch_losses,
+            c.min_up,
+        )
+        for c in given.columns
+    )
+    return oracle.Case(
+        engines=engines,
+        switches=given.fleet.switches,
+        gpus=given.fleet.instance.pools[0].gpus,
+        demand=given.demand.requests_per_s[workload.name],
+        price=given.missing(workload) if given.may_fall_short else None,
+        current=given.current,
+        max_changes=given.max_changes,
+        switching=given.switching(given.columns[given.fleet.switches[0][1]]) if given.fleet.switches else Fraction(0),
+    )
+
+
+def draw(seed: int, folder: Path) -> Problem:
+    """A random tiny problem: some engines, three or four periods, transitions of all kinds."""
+    rng = random.Random(seed)
+    kind = rng.choice(("joined", "joined", "colocated", "both"))
+    rows = []
+    if kind != "colocated":
+        tp = rng.choice((1, 2))
+        rows += [
+            row("prefill", tp, Fraction(rng.randint(8, 40), 10)),
+            row("decode", tp, Fraction(rng.randint(8, 40), 10)),
+        ]
+        if rng.random() < 0.4:
+            rows.append(row(rng.choice(("prefill", "decode")), 3 - tp, Fraction(rng.randint(8, 60), 10)))
+    if kind != "joined":
+        rows.append(row("colocated", 1, Fraction(rng.randint(5, 30), 10)))
+        if kind == "colocated":
+            rows.append(row("colocated", 2, Fraction(rng.randint(10, 70), 10)))
+    gpus = rng.randint(2, 4) if kind != "both" else rng.randint(2, 3)
+    instance = instance_of(folder, rows, gpus)
+    rates = demand(instance, *(Fraction(rng.randint(0, 45), 10) for _ in range(rng.randint(2, 4))))
+    if not any(rates.requests_per_s["toy"]):
+        rates = demand(instance, 1, 2)
+    rules = Rules(
+        cold_start_s=Fraction(rng.choice((0, 30, 60, 90))),
+        min_up_s=Fraction(rng.choice((0, 60, 120, 180))),
+        switch_s=rng.choice((None, Fraction(0), Fraction(20), Fraction(60))),
+        start_usd_per_gpu=Fraction(rng.choice((0, 0, 1)), 50),
+        switch_usd_per_gpu=Fraction(rng.choice((0, 0, 1)), 100),
+        warming=rng.choice(("whole", "share")),
+    )
+    objective = rng.choice(("gpu-hours", "usd", "usd", "goodput", "energy"))
+    price = Fraction(rng.randint(1, 40), 1000) if objective != "goodput" and rng.random() < 0.4 else None
+    changes = rng.choice((None, None, None, 0, 1, 2))
+    found = problem(folder, instance, rates, rules, kind=objective, shortfall_price=price, max_changes=changes)
+    if rng.random() < 0.4 and len(found.columns) > 0:
+        counts, left = [], gpus
+        for column in found.columns:
+            count = rng.randint(0, min(2, left // column.gpus))
+            counts.append(count)
+            left -= count * column.gpus
+        found = replace(found, current=tuple(counts))
+    return found
