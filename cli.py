@@ -536,10 +536,12 @@ def schedule(instance: str, compare: bool, plot: Path | None, output: Path | Non
     found = scheduled(instance_path(instance), **given)
     if output:
         write_whole(output, to_json(as_dict(found)))
+    click.echo("\n".join(lines(found)))
     beside = compared_with(found) if compare and found.best else None
+    if beside:
+        click.echo("\n".join(beside.lines()))
     if plot and found.best:
         plot_schedule(found, beside.policies if beside else (), plot)
-    click.echo("\n".join((*lines(found), *(beside.lines() if beside else ()))))
     refuted = found.feasibility.startswith("REFUTED")
     sys.exit(CHECK_FAILED if refuted else OK if found.is_done else EXIT_OF[found.status])
 

@@ -57,3 +57,157 @@ def test_against_enumeration(block: int, tmp_path: Path) -> None:
         assert abs(found.bound - right) <= abs(right) / 10**8, seed
         if not given.may_fall_short:
             assert found.bound == right, seed
+
+
+@pytest.mark.parametrize("seed", range(200, 224))
+def test_laws(seed: int, tmp_path: Path) -> None:
+    """Changes that cost nothing never raise the cost; more GPUs neither; static is above, periods alone are below."""
+    given = draw(seed, tmp_path)
+    given = replace(given, kind="gpu-hours", shortfall_price=None, current=None, max_changes=None)
+    best = value(given)
+    alone = [value(given.only(t, t + 1, None)) for t in range(given.periods)]
+    static, _ = static_of(given, 20)
+    if best is None:
+        assert static is None
+        return
+    assert all(each is not None for each in alone)
+    assert sum(each for each in alone if each is not None) <= best
+    if static is not None:
+        assert best <= static.value
+    free = Rules(cold_start_s=Fraction(0), min_up_s=Fraction(0), switch_s=None)
+    columns = tuple(replace(c, start_losses=(), switch_losses=(), min_up=1) for c in given.columns)
+    dropped = value(replace(given, fleet=replace(given.fleet, rules=free, columns=columns)))
+    assert dropped is not None and dropped <= best
+    assert dropped == sum(each for each in alone if each is not None)
+    pool = replace(given.fleet.instance.pools[0], gpus=given.fleet.instance.pools[0].gpus + 1)
+    larger = replace(given.fleet.instance, pools=(pool,))
+    columns = tuple(replace(c, engine=replace(c.engine, pool=pool), most=pool.gpus // c.gpus) for c in given.columns)
+    more = value(replace(given, fleet=replace(given.fleet, instance=larger, columns=columns)))
+    assert more is not None and more <= best
+
+
+@pytest.mark.parametrize("seed", range(300, 312))
+def test_dominance_changes_nothing(seed: int, tmp_path: Path) -> None:
+    from solver.engines import cost_model_of
+    from solver.points import points_of
+    from solver.scheduling.fleet import fleet_of
+
+    given = draw(seed, tmp_path)
+    given = replace(given, current=None)
+    fleet = given.fleet
+    assert cost_model_of(fleet.instance, tmp_path)
+    table = points_of(fleet.instance, fleet.engines)
+    counted = given.max_changes is not None
+    every = fleet_of(
+        fleet.instance, fleet.engines, table, fleet.rules, fleet.period_s, counted=counted, dominance=False
+    )
+    assert len(every.columns) >= len(fleet.columns)
+    assert value(given) == value(replace(given, fleet=every))
+
+
+def test_a_start_takes_its_lead_time(tmp_path: Path) -> None:
+    """By hand: 1, 2, 1 requests/s, a replica does 1; a start in a minute of 60 s takes 60 s, so it begins a period early."""
+    instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4)
+    rules = Rules(cold_start_s=Fraction(60), min_up_s=Fraction(0), switch_s=None)
+    given = problem(tmp_path, instance, demand(instance, 1, 2, 1), rules)
+    found = Search(given, QUICK).run()
+    assert found.best is not None and found.bound == found.best.value == Fraction(5, 60)
+    assert [row_[0] for row_ in found.best.plan.held] == [2, 2, 1]  # running from the start costs what a start would
+    given = replace(given, current=(1,))
+    found = Search(given, QUICK).run()
+    assert found.best is not None and found.best.plan.started == ((1,), (0,), (0,))
+    assert found.best.value == Fraction(5, 60)
+
+
+def test_minimum_time_up_holds_a_replica(tmp_path: Path) -> None:
+    """By hand: what starts stays three periods; but where an old replica runs beside it, that one may go instead."""
+    instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4)
+    rules = Rules(cold_start_s=Fraction(0), min_up_s=Fraction(180), switch_s=None)
+    given = replace(problem(tmp_path, instance, demand(instance, 0, 1, 0, 0, 0), rules), current=(0,))
+    assert value(given) == Fraction(3, 60)
+    given = replace(problem(tmp_path, instance, demand(instance, 1, 2, 1, 1, 1), rules), current=(1,))
+    assert value(given) == Fraction(6, 60)
+
+
+def test_roles_switch_where_gpus_are_short(tmp_path: Path) -> None:
+    """By hand: 3 GPUs; prefill 1 and decode 2, then the other way round: one replica must change its role."""
+    rows = [row("prefill", 1, 2), row("decode", 1, 1), row("decode", 1, 3, batch=2)]
+    instance = instance_of(tmp_path, rows[:2], 3)
+    rules = Rules(cold_start_s=Fraction(120), min_up_s=Fraction(0), switch_s=Fraction(60))
+    given = problem(tmp_path, instance, demand(instance, 2, 0, 1, 2), rules)
+    assert len(given.fleet.switches) == 2
+    found = Search(given, QUICK).run()
+    assert found.best is not None and found.best.value == found.bound
+    assert found.best.value == expected(given)
+    assert sum(found.best.plan.switched.values()) <= 2
+
+
+def test_nothing_meets_the_demand(tmp_path: Path) -> None:
+    instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4, domain=4)
+    given = problem(tmp_path, instance, demand(instance, 1, 7, 1))
+    answer = solved(given, QUICK)
+    assert answer.status == "infeasible" and answer.shortage is not None
+    assert (answer.shortage.period, answer.shortage.demand, answer.shortage.served) == (1, 7, 4)
+    assert answer.shortage.gpus == 8
+    priced = solved(replace(given, shortfall_price=Fraction(1)), QUICK)
+    assert priced.status == "optimal" and priced.value == Fraction(1 + 4 + 1, 60) + 3 * 60
+
+
+def test_changes_that_come_too_late(tmp_path: Path) -> None:
+    instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4)
+    rules = Rules(cold_start_s=Fraction(120), min_up_s=Fraction(0), switch_s=None)
+    given = replace(problem(tmp_path, instance, demand(instance, 1, 3, 1), rules), current=(1,))
+    answer = solved(given, QUICK)
+    assert answer.status == "infeasible" and answer.shortage is not None and not answer.shortage.is_alone
+    assert (answer.shortage.period, answer.shortage.served) == (1, 1)
+
+
+def test_a_place_for_every_replica(tmp_path: Path) -> None:
+    """Groups of 1, 2 and 4 in two domains of 4: what packs in each period may have to move, and is counted."""
+    rows = [row("colocated", 1, 1), row("colocated", 2, "2.5"), row("colocated", 4, 6)]
+    instance = instance_of(tmp_path, rows, 8, domain=4, serving={"engines_per_role": "unlimited"})
+    given = problem(tmp_path, instance, demand(instance, 1, 1, 1, 1))
+    gpus = [column.gpus for column in given.columns]
+    one, two, four = gpus.index(1), gpus.index(2), gpus.index(4)
+
+    def held(**counts: int) -> tuple[int, ...]:
+        row_ = [0] * len(gpus)
+        row_[one], row_[two], row_[four] = counts.get("one", 0), counts.get("two", 0), counts.get("four", 0)
+        return tuple(row_)
+
+    steady = Plan.of(given, [held(one=4, two=2), held(one=4, four=1), held(one=4, two=2), held(two=2, four=1)], {})
+    placed = lives(steady)
+    assert placed is not None and placed[1] == 0
+    torn = Plan.of(given, [held(two=3, one=2), held(two=1, one=2), held(two=1, one=1, four=1), held(two=2, four=1)], {})
+    placed = lives(torn)
+    assert placed is not None
+    for legs in (placed[0],):
+        for period in range(4):
+            load = [0, 0]
+            for leg in legs:
+                if leg.first <= period < leg.until:
+                    for place in leg.spot:
+                        load[place] += gpus[leg.column]
+            assert max(load) <= 4
+
+
+def test_the_limit_keeps_what_was_found(tmp_path: Path) -> None:
+    given = draw(3, tmp_path)
+    given = replace(given, kind="gpu-hours", shortfall_price=Fraction(1), current=None)
+    plan, _ = static_of(given, 20)
+    assert plan is not None
+    found = Search(given, Controls(time_limit_s=0.0), plan).run()
+    assert found.best is not None and found.is_stopped
+
+
+def test_ctrl_c_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(draw(3, tmp_path), kind="gpu-hours", shortfall_price=Fraction(1), current=None)
+    plan, _ = static_of(given, 20)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    search = Search(given, QUICK, plan)
+    monkeypatch.setattr(search.tree, "start", interrupted)
+    found = search.run()
+    assert found.best is not None and found.is_interrupted

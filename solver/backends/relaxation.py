@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from solver.backends.base import BackendError
@@ -58,7 +59,7 @@ class Relaxation:
         self._rows = dict(zip(rows, self._model.linear_constraints(), strict=True))
         self._solver = mathopt.IncrementalSolver(self._model, mathopt.SolverType.GLOP)
 
-    def bound(self, name: str, low: int, high: int) -> None:
+    def bound(self, name: str, low: Fraction | int, high: Fraction | int) -> None:
         """Sets the bounds of a variable."""
         variable = self._variables[name]
         variable.lower_bound, variable.upper_bound = float(low), float(high)

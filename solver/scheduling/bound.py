@@ -31,8 +31,8 @@ class Bound:
     def __init__(self, milp: Milp) -> None:
         variables = milp.problem.variables()
         self.place = {variable.name: index for index, variable in enumerate(variables)}
-        self.low = [math.floor(exact(v.lowBound)) for v in variables]
-        self.high = [math.ceil(exact(v.upBound)) for v in variables]
+        self.low = [_short(exact(v.lowBound)) for v in variables]
+        self.high = [_short(exact(v.upBound)) for v in variables]
         costs = {v.name: exact(value) for v, value in milp.problem.objective.items()}
         self.scale = math.lcm(*(cost.denominator for cost in costs.values()))
         self.costs = [0] * len(variables)
@@ -59,7 +59,8 @@ class Bound:
         low, high
             Bounds that are tighter than the model's, by the place of a variable.
         """
-        reduced, value = [cost << self.bits for cost in self.costs], 0
+        reduced: list[int] = [cost << self.bits for cost in self.costs]
+        value: int | Fraction = 0
         for name, multiplier in multipliers.items():
             sense, terms, right, size = self.rows[name]
             if multiplier == 0 or not math.isfinite(multiplier) or sense * multiplier < 0:
@@ -71,12 +72,13 @@ class Bound:
         for place, cost in enumerate(reduced):
             if cost:
                 value += cost * (low.get(place, self.low[place]) if cost > 0 else high.get(place, self.high[place]))
-        bound = Fraction(value, self.scale << self.bits)
+        bound = Fraction(value) / (self.scale << self.bits)
         return Fraction(math.ceil(bound)) if self.is_whole else bound
 
     def proves_empty(self, ray: Mapping[str, float], low: Mapping[int, int], high: Mapping[int, int]) -> bool:
         """Whether multipliers prove that no solution lies within bounds: y b above all that y a x can reach."""
-        reduced, value = [0] * len(self.costs), 0
+        reduced = [0] * len(self.costs)
+        value: int | Fraction = 0
         for name, multiplier in ray.items():
             sense, terms, right, size = self.rows[name]
             if multiplier == 0 or not math.isfinite(multiplier) or sense * multiplier < 0:
@@ -101,3 +103,8 @@ class Bound:
             if (sense >= 0 and left < right) or (sense <= 0 and left > right):
                 return False
         return True
+
+
+def _short(value: Fraction) -> int | Fraction:
+    """A whole number as such, since sums of those are faster."""
+    return value.numerator if value.denominator == 1 else value

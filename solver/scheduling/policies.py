@@ -119,6 +119,8 @@ def rolling(problem: Problem, forecast: Forecast | None, progress: Callable[[int
             past_switches=tuple(reversed(arrived)),
         )
         found = Search(window, Controls(time_limit_s=WINDOW_LIMIT_S, gap=WINDOW_GAP)).run()
+        if found.is_interrupted:
+            raise KeyboardInterrupt
         if found.best is None:  # nothing in time: what is there stays
             held.append(held[-1])
             starts.append((0,) * len(held[-1]))

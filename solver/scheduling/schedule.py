@@ -20,7 +20,6 @@ from solver.read import read_instance
 from solver.result import Status
 from solver.scheduling.demand import Demand
 from solver.scheduling.fleet import Fleet, fleet_of
-from solver.scheduling.plan import Plan
 from solver.scheduling.problem import Kind, Problem, check_problem
 from solver.scheduling.rules import Rules
 from solver.scheduling.search import Candidate, Found, Search, candidate_of
@@ -28,6 +27,8 @@ from solver.scheduling.shortage import Shortage, shortage_of
 from solver.scheduling.static import static_of
 
 LIMIT_S = 60.0
+SHARE_OF_STATIC = 0.2
+"""Share of the time that the best static plan may take."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,16 @@ def _counts(running: Deployment, fleet: Fleet) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def solved(problem: Problem, controls: Controls, started: float) -> Schedule:
-    """Searches, verifies and judges."""
-    plan, _ = static_of(problem, controls.time_limit_s)
+def solved(problem: Problem, controls: Controls, started: float | None = None) -> Schedule:
+    """Searches, verifies and judges; the time counts from ``started``, of :func:`time.perf_counter`."""
+    started = time.perf_counter() if started is None else started
+    limit = controls.time_limit_s
+    plan, peak = static_of(problem, None if limit is None else limit * SHARE_OF_STATIC)
     usable = plan is not None and problem.current is None
     static = None if plan is None else candidate_of(replace(plan, problem=replace(problem, current=None)))
+    if limit is not None:
+        spent = time.perf_counter() - started
+        controls = replace(controls, time_limit_s=0.0 if peak.is_interrupted else max(0.0, limit - spent))
     found = Search(problem, controls, plan if usable else None).run()
     shortage = None
     if found.best is None and not problem.may_fall_short:
@@ -218,8 +224,3 @@ def _judged(answer: Schedule) -> Schedule:
     told = replace(answer, status=status, feasibility="verified exactly")
     faults = verify_schedule(fleet.instance, fleet.engines, as_dict(told)).faults
     return replace(told, status="unknown", feasibility=f"REFUTED: {faults[0]}") if faults else told
-
-
-def static_plan(problem: Problem) -> Plan | None:
-    """The best plan that never changes."""
-    return static_of(problem)[0]

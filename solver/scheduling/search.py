@@ -58,8 +58,8 @@ class Found:
         Relaxations solved.
     method
         Who found the best plan.
-    is_stopped
-        Whether a limit or Ctrl-C ended the search.
+    is_stopped, is_interrupted
+        Whether a limit or Ctrl-C ended the search, and whether it was Ctrl-C.
     model_hash
         Hash of the model that the bound is proved on.
     size
@@ -72,6 +72,7 @@ class Found:
     nodes: int
     method: str
     is_stopped: bool
+    is_interrupted: bool
     model_hash: str
     size: tuple[int, int]
 
@@ -120,7 +121,7 @@ class Search:
         self.model: ScheduleModel = build(problem)
         self.best: Candidate | None = None
         self.method = ""
-        self.is_stopped = False
+        self.is_stopped = self.is_interrupted = False
         self.tree = Tree(self.model.milp, self._found)
         if start is not None:
             self._offer(candidate_of(start), "the static plan")
@@ -133,7 +134,7 @@ class Search:
                 self._backend()
                 self.tree.improve(self._enough)
         except KeyboardInterrupt:
-            self.is_stopped = True
+            self.is_stopped = self.is_interrupted = True
         bound = self.tree.bound
         best = self._value
         if best is not None and (bound is None or bound > best):
@@ -146,6 +147,7 @@ class Search:
             nodes=self.tree.nodes,
             method=self.method,
             is_stopped=self.is_stopped,
+            is_interrupted=self.is_interrupted,
             model_hash=milp.digest(),
             size=(len(self.tree.names), len(milp.problem.constraints)),
         )
