@@ -106,7 +106,7 @@ def test_dominance_changes_nothing(seed: int, tmp_path: Path) -> None:
 
 
 def test_a_start_takes_its_lead_time(tmp_path: Path) -> None:
-    """By hand: 1, 2, 1 requests/s, a replica does 1; a start in a minute of 60 s takes 60 s, so it begins a period early."""
+    """By hand: 1, 2, 1 requests/s, a replica does 1; a start takes 60 s of a minute, so it begins early."""
     instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4)
     rules = Rules(cold_start_s=Fraction(60), min_up_s=Fraction(0), switch_s=None)
     given = problem(tmp_path, instance, demand(instance, 1, 2, 1), rules)

@@ -40,10 +40,8 @@ class Comparison:
             ratios = [r for t in periods if (r := ratio(plan, t, workload)) is not None]
             span = f"{float(min(ratios)):.2f} to {float(max(ratios)):.2f}" if ratios else "-"
             usd = f"{float(plan.spent('usd')):,.1f}" if priced else "-"
-            found.append(
-                f"{policy.name:<42}{float(plan.gpu_hours):>11,.1f}{usd:>11}{saved:>8.1%}"
-                f"{float(plan.served_share):>10.3%}{short:>10}{plan.changes_in_all:>9}  {span}"
-            )
+            spent = f"{policy.name:<42}{float(plan.gpu_hours):>11,.1f}{usd:>11}{saved:>8.1%}"
+            found.append(f"{spent}{float(plan.served_share):>10.3%}{short:>10}{plan.changes_in_all:>9}  {span}")
         found.append(
             "served: share of the requests within the SLA at the mean rates of the periods; short in: periods with "
             "less than all"

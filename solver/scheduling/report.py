@@ -105,7 +105,7 @@ def _run(answer: Schedule) -> list[str]:
     stopped = ", stopped by a limit" if found.is_stopped else ""
     told = [
         f"proof: {bound}{gap}, exact multipliers on model {found.model_hash}; feasibility: {answer.feasibility}",
-        f"run: {len(answer.problem.columns)} columns, {found.size[0]} variables, {found.size[1]} rows, {found.nodes} relaxations, "
-        f"{answer.wall_s:.2f} s{stopped}; the plan is from {found.method or 'nobody'}",
+        f"run: {len(answer.problem.columns)} columns, {found.size[0]} variables, {found.size[1]} rows, "
+        f"{found.nodes} relaxations, {answer.wall_s:.2f} s{stopped}; the plan is from {found.method or 'nobody'}",
     ]
     return ["", *told]
