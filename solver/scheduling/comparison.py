@@ -29,7 +29,8 @@ class Comparison:
     def lines(self) -> list[str]:
         """The table."""
         workload = self.answer.problem.fleet.instance.workloads[0]
-        head = f"{'policy':<42}{'GPU-hours':>11}{'USD':>11}{'saved':>8}{'served':>10}{'short in':>10}{'changes':>9}  ctx:gen"
+        titles = f"{'policy':<42}{'GPU-hours':>11}{'USD':>11}{'saved':>8}"
+        head = f"{titles}{'served':>10}{'short in':>10}{'changes':>9}  ctx:gen"
         found = ["", head]
         first = self.policies[0].plan.gpu_hours
         priced = all(pool.usd_per_gpu_hour is not None for pool in self.answer.problem.fleet.instance.pools)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -42,6 +42,10 @@ class Fleet:
     period_s: Fraction
     columns: tuple[EngineColumn, ...]
     switches: tuple[tuple[int, int], ...]
+
+    def only(self, places: list[int]) -> Fleet:
+        """The fleet with some of its columns, and no switches."""
+        return replace(self, columns=tuple(self.columns[j] for j in places), switches=())
 
     def of(self, workload: str, role: str | None = None) -> list[int]:
         """Places of the columns of a workload, of one role or of all."""
@@ -98,7 +102,9 @@ def fleet_of(
     columns.sort(key=lambda c: (*c.group[:3], c.gpus, -c.requests_per_s, c.engine.index))
     place = {id(column): index for index, column in enumerate(columns)}
     switches = sorted((place[id(a)], place[id(b)]) for a, b in pairs if id(a) in place and id(b) in place)
-    return Fleet(instance, engines, rules, period_s, tuple(columns), tuple(switches))
+    reached = {b for _, b in switches}
+    final = [c if j in reached else replace(c, switch_losses=()) for j, c in enumerate(columns)]
+    return Fleet(instance, engines, rules, period_s, tuple(final), tuple(switches))
 
 
 def _check(instance: Instance) -> None:

@@ -56,9 +56,10 @@ class Placer:
     Notes
     -----
     Which replica of a column stops is free among those that have been up for long enough: one whose domain is emptiest
-    goes first, so that whole domains become free. A start goes to the fullest domain that has room. For groups of one
-    size, and for two sizes of which the larger fills a domain, nothing ever has to move; otherwise it may, and each
-    move is counted.
+    goes first, so that whole domains become free. A start goes to the fullest domain that has room. Where all groups
+    have one size, nothing ever has to move. Otherwise something may: what packs in each period need not have places
+    that last (A, B, C, D of one GPU in two domains of two; then A and B beside a group of two, then all four once
+    more, then A and C beside such a group). Each move is counted; the count is an upper bound on what is needed.
     """
 
     def __init__(self, plan: Plan) -> None:

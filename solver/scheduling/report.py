@@ -23,6 +23,12 @@ def lines(answer: Schedule) -> list[str]:
     found = [_head(answer, name, unit), "", over, *(f"note: {note}" for note in demand.notes), ""]
     if answer.shortage is not None:
         return [*found, *answer.shortage.lines(demand.period_s), *_run(answer)]
+    if answer.status == "infeasible":
+        return [
+            *found,
+            "no plan meets every demand: exact multipliers show that the rows contradict each other",
+            *_run(answer),
+        ]
     if answer.best is None:
         return [*found, "nothing was found within the limits", *_run(answer)]
     found += [*_columns(answer), "", *_day(answer.best.plan), "", *_totals(answer)]

@@ -213,7 +213,7 @@ def solved(problem: Problem, controls: Controls, started: float | None = None) -
 def _judged(answer: Schedule) -> Schedule:
     """The status: optimal only where the verifier agrees and value and bound are equal."""
     if answer.best is None:
-        if answer.shortage is not None:
+        if answer.shortage is not None or answer.found.is_infeasible:
             return replace(answer, status="infeasible", bound=None)
         return answer
     from solver.scheduling.document import as_dict

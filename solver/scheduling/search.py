@@ -11,13 +11,18 @@ from fractions import Fraction
 from solver.backends.base import BackendError, Controls
 from solver.backends.mathopt import MathOpt
 from solver.scheduling.branch import Tree
+from solver.scheduling.draft import ScheduleModel
 from solver.scheduling.lives import Leg, lives
-from solver.scheduling.model import ScheduleModel, build
+from solver.scheduling.model import build
 from solver.scheduling.plan import Plan
 from solver.scheduling.problem import Problem
 
-SHARE_OF_BACKEND = 0.6
+SHARE_OF_BACKEND = 0.5
 """Share of the time that is left which the back end may take; the rest is for the proof."""
+LIKELY = 0.1
+"""Share of the GPUs of its role that a column has in the relaxation, from which on it is likely to be needed."""
+MANY_VARIABLES = 500
+"""Variables from which on a model with few columns is asked first."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,30 @@ def _moved(plan: Plan, legs: tuple[Leg, ...]) -> Fraction:
             column = problem.columns[leg.column]
             total += problem.holding(column) * column.cold_start_s / problem.demand.period_s + problem.starting(column)
     return total
+
+
+def _few(problem: Problem, places: list[int]) -> Problem:
+    """The problem with some of its columns, and no switches."""
+
+    def some(counts: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(counts[j] for j in places)
+
+    return replace(
+        problem,
+        fleet=problem.fleet.only(places),
+        current=None if problem.current is None else some(problem.current),
+        past_starts=tuple(map(some, problem.past_starts)),
+        past_switches=tuple(map(some, problem.past_switches)),
+    )
+
+
+def _widened(problem: Problem, places: list[int], rows: tuple[tuple[int, ...], ...]) -> list[list[int]]:
+    """Replicas of some columns as those of all."""
+    held = [[0] * len(problem.columns) for _ in rows]
+    for wide, row in zip(held, rows, strict=True):
+        for j, count in zip(places, row, strict=True):
+            wide[j] = count
+    return held
 
 
 class Search:
@@ -193,18 +222,49 @@ class Search:
         }
 
     def _backend(self) -> None:
-        """Asks SCIP for a plan; its word on the bound is not used."""
-        left = self._left()
-        limit = None if left is None else left * SHARE_OF_BACKEND
-        controls = replace(self.controls, time_limit_s=limit)
-        try:
-            answer = MathOpt("scip").solve(self.model.milp, controls, self._hint())
-        except BackendError:
+        """Asks SCIP for plans, first with few columns where there are many; its word on the bound is not used."""
+        places = self._likely()
+        if len(self.tree.names) > MANY_VARIABLES and len(places) < len(self.problem.columns):
+            few = _few(self.problem, places)
+            model = build(few)
+            values = self._asked(model, None)
+            if values is not None:
+                held = _widened(self.problem, places, model.plan(values).held)
+                self._offer(candidate_of(Plan.of(self.problem, held, {})), "scip on few columns")
+        if self._enough(self._value, self.tree.bound):
             return
-        if answer.values is not None and self.tree.exact.holds({**answer.values, **self._missed}):
-            self._offer(candidate_of(self.model.plan(answer.values)), "scip")
+        values = self._asked(self.model, self._hint())
+        if values is not None and self.tree.exact.holds({**values, **self._missed}):
+            self._offer(candidate_of(self.model.plan(values)), "scip")
+
+    def _asked(self, model: ScheduleModel, hint: dict[str, Fraction] | None) -> dict[str, Fraction] | None:
+        """What SCIP finds for a model in its share of the time."""
+        left = self._left()
+        controls = replace(self.controls, time_limit_s=None if left is None else left * SHARE_OF_BACKEND)
+        try:
+            answer = MathOpt("scip").solve(model.milp, controls, hint)
+        except BackendError:
+            return None
         if "interrupted" in answer.raw_status:
-            raise KeyboardInterrupt
+            self.is_stopped = self.is_interrupted = True
+            self.controls = replace(self.controls, time_limit_s=0.0)
+        return answer.values
+
+    def _likely(self) -> list[int]:
+        """The columns that carry weight in the relaxation, are in the best plan, or run already."""
+        relaxed, total = self.tree.root, [0.0] * len(self.problem.columns)
+        for (_, j), variable in self.model.held.items():
+            total[j] += 0.0 if relaxed is None else relaxed.values.get(variable.name, 0.0)
+        groups: dict[tuple[object, ...], float] = {}
+        for j, column in enumerate(self.problem.columns):
+            groups[column.group] = groups.get(column.group, 0.0) + total[j] * column.gpus
+        used = set() if self.best is None else {j for row in self.best.plan.held for j, n in enumerate(row) if n}
+        running = self.problem.current or (0,) * len(total)
+        return [
+            j
+            for j, column in enumerate(self.problem.columns)
+            if total[j] * column.gpus > LIKELY * groups[column.group] or j in used or running[j]
+        ]
 
     def _hint(self) -> dict[str, Fraction] | None:
         if self.best is None:
