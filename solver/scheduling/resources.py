@@ -62,5 +62,5 @@ def limits(model: ScheduleModel, period: int) -> None:
         places = range(len(problem.columns))
         starts = total(model.started[period, j] for j in places)
         switched = total(v for (t, _), v in model.switched.items() if t == period)
-        stops = total(stops(model, period, j) for j in places)
-        model.add(f"T4_changes_t{period}", starts + switched + stops <= problem.max_changes)
+        stopped = total(stops(model, period, j) for j in places)
+        model.add(f"T4_changes_t{period}", starts + switched + stopped <= problem.max_changes)
