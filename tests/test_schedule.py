@@ -211,3 +211,22 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(search.tree, "start", interrupted)
     found = search.run()
     assert found.best is not None and found.is_interrupted
+    assert found.bound is not None and found.bound < found.best.value  # nothing was proved
+
+
+def test_ctrl_c_within_the_search_loses_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(draw(5, tmp_path), kind="gpu-hours", shortfall_price=Fraction(1, 10), current=None)
+    right = value(given)
+    search = Search(given, QUICK, static_of(given, 20)[0])
+    visit, seen = search.tree._visit, []
+
+    def sometimes(*words: object) -> object:
+        seen.append(words)
+        relaxed = visit(*words)  # type: ignore[arg-type]
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return relaxed
+
+    monkeypatch.setattr(search.tree, "_visit", sometimes)
+    found = search.run()
+    assert found.is_interrupted and found.bound is not None and right is not None and found.bound <= right

@@ -71,9 +71,9 @@ class Relaxation:
         Raises
         ------
         BackendError
-            When GLOP fails.
+            When GLOP and HiGHS fail.
         """
-        result = self._run(self._solver, time_limit_s)
+        result = self._run(self._solver, self._model, time_limit_s)
         if not result.has_primal_feasible_solution():
             reason = result.termination.reason.name
             return Relaxed(False, None, {}, self._why() if reason.startswith("INFEASIBLE") else {})
@@ -86,14 +86,18 @@ class Relaxation:
             {name: duals[row] for name, row in self._rows.items()} if duals else {},
         )
 
-    def _run(self, solver: Any, time_limit_s: float | None) -> Any:
+    def _run(self, solver: Any, model: Any, time_limit_s: float | None) -> Any:
+        """The answer of GLOP; where it breaks off (ABNORMAL, which MathOpt turns into an error), that of HiGHS."""
         parameters = self._mathopt.SolveParameters()
         if time_limit_s is not None:
             parameters.time_limit = datetime.timedelta(seconds=max(time_limit_s, 0.0))
         try:
             return solver.solve(params=parameters)
-        except Exception as error:
-            raise BackendError(f"glop failed: {error}") from error
+        except Exception:
+            try:
+                return self._mathopt.solve(model, self._mathopt.SolverType.HIGHS, params=parameters)
+            except Exception as error:
+                raise BackendError(f"glop and highs failed on a relaxation: {error}") from error
 
     def _why(self) -> dict[str, float]:
         """
@@ -104,10 +108,10 @@ class Relaxation:
         """
         if self._elastic is None:
             self._elastic = _elastic(self._milp, self._mathopt)
-        _, variables, rows, solver = self._elastic
+        model, variables, rows, solver = self._elastic
         for name, variable in self._variables.items():
             variables[name].lower_bound, variables[name].upper_bound = variable.lower_bound, variable.upper_bound
-        result = self._run(solver, None)
+        result = self._run(solver, model, None)
         if not result.has_dual_feasible_solution():
             return {}
         duals = result.dual_values()

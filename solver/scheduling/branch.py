@@ -55,24 +55,33 @@ class Tree:
         self.best: Fraction | None = None
         self.nodes = 0
         self._tightened: set[int] = set()
-        self._open: list[Node] = []
         self._numbers = count()
+        self._open = [Node(self.exact.of({}, {}, {}), next(self._numbers), {}, {})]
         self._closed: Fraction | None = None
         self.root: Relaxed | None = None
 
-    def start(self, time_limit_s: float | None = None) -> Fraction | None:
-        """Solves the root; its exact bound, None where nothing is proved."""
-        node = Node(self._least(), next(self._numbers), {}, {})
-        self.root = self._visit(node, time_limit_s)
-        return self.bound
+    def start(self, time_limit_s: float | None = None) -> None:
+        """Solves the relaxation of the whole; its exact bound then stands."""
+        self.root = self._next(time_limit_s)
 
-    def _least(self) -> Fraction:
-        return self.exact.of({}, {}, {})
+    def _next(self, time_limit_s: float | None) -> Relaxed | None:
+        """Looks at the open part with the least bound; whatever stops that, the part stays open."""
+        node = heapq.heappop(self._open)
+        if self._enough(node.bound):
+            self._close(node.bound)
+            return None
+        before = (list(self._open), self._closed)
+        try:
+            return self._visit(node, time_limit_s)
+        except BaseException:
+            self._open, self._closed = before
+            heapq.heappush(self._open, node)
+            raise
 
     @property
     def is_empty(self) -> bool:
         """Whether it is proved that there is no solution at all."""
-        return self.bound is None
+        return not self._open and self._closed is None
 
     @property
     def bound(self) -> Fraction | None:
@@ -83,15 +92,7 @@ class Tree:
     def improve(self, stop: Callable[[Fraction | None, Fraction | None], bool]) -> None:
         """Goes on until nothing is open below the best value, or ``stop(best, bound)`` says so."""
         while self._open and not stop(self.best, self.bound):
-            node = heapq.heappop(self._open)
-            if self._enough(node.bound):
-                self._close(node.bound)
-                continue
-            try:
-                self._visit(node, None)
-            except KeyboardInterrupt:
-                heapq.heappush(self._open, node)
-                raise
+            self._next(None)
 
     def _enough(self, bound: Fraction) -> bool:
         """Whether nothing better can lie above a bound; where values are no whole numbers, nothing that is seen."""

@@ -20,6 +20,8 @@ LOOKAHEAD = 12
 """Periods that a rolling plan looks ahead."""
 MEMORY = 3
 """Periods of a moving average."""
+TIMES_DEARER = 20
+"""How many times what serving it costs at most a missed request costs in a policy that may miss some."""
 WINDOW_LIMIT_S = 2.0
 WINDOW_GAP = 1e-3
 
@@ -42,11 +44,11 @@ class Policy:
 
 
 def soft(problem: Problem) -> Problem:
-    """The problem in which demands may be missed, at a price above what serving them could ever save."""
+    """The problem in which demands may be missed, at a price well above what serving them costs."""
     if problem.may_fall_short:
         return problem
     costs = [problem.holding(c) / (c.requests_per_s * problem.demand.period_s) for c in problem.columns]
-    return replace(problem, shortfall_price=1000 * max(costs))
+    return replace(problem, shortfall_price=TIMES_DEARER * max(costs))
 
 
 def reactive(problem: Problem, static: Plan) -> Plan:

@@ -164,15 +164,17 @@ class Search:
                 self.tree.improve(self._enough)
         except KeyboardInterrupt:
             self.is_stopped = self.is_interrupted = True
+        except BackendError:
+            self.is_stopped = True
         bound = self.tree.bound
         best = self._value
-        if best is not None and (bound is None or bound > best):
-            bound = best
+        if best is not None and bound is not None and bound > best:
+            bound = None  # a plan below the bound: one of the two is wrong, and nothing is claimed
         milp = self.model.milp
         return Found(
             best=self.best,
             bound=None if bound is None else self._stepped(self._in_units(bound)),
-            is_infeasible=self.tree.nodes > 0 and bound is None and self.best is None,
+            is_infeasible=self.tree.is_empty and self.best is None,
             nodes=self.tree.nodes,
             method=self.method,
             is_stopped=self.is_stopped,
