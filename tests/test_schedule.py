@@ -230,3 +230,20 @@ def test_ctrl_c_within_the_search_loses_no_part(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(search.tree, "_visit", sometimes)
     found = search.run()
     assert found.is_interrupted and found.bound is not None and right is not None and found.bound <= right
+
+
+def test_the_reactive_policy_follows_with_a_lag(tmp_path: Path) -> None:
+    """By hand: a start of 120 s takes two minutes; what was started last stops first."""
+    from solver.scheduling.policies import reactive
+
+    instance = instance_of(tmp_path, [row("colocated", 1, 1)], 4)
+    rules = Rules(cold_start_s=Fraction(120), min_up_s=Fraction(0), switch_s=None)
+    given = problem(tmp_path, instance, demand(instance, 1, 3, 2, 2, 2, 2), rules)
+    static, _ = static_of(given, 20)
+    assert static is not None
+    plan = reactive(given, static)
+    assert [row_[0] for row_ in plan.held] == [1, 1, 3, 2, 2, 2]
+    assert [plan.ready(t, 0) for t in range(6)] == [1, 1, 1, 1, 2, 2]
+    assert [plan.shortfall(t, "toy") for t in range(6)] == [0, 2, 1, 1, 0, 0]
+    far = problem(tmp_path, instance, demand(instance, 1, 9, 1), rules, shortfall_price=Fraction(1))
+    assert max(row_[0] for row_ in reactive(far, Plan.of(far, [(4,)] * 3, {})).held) == 4

@@ -22,7 +22,7 @@ MEMORY = 3
 """Periods of a moving average."""
 TIMES_DEARER = 20
 """How many times what serving it costs at most a missed request costs in a policy that may miss some."""
-WINDOW_LIMIT_S = 2.0
+WINDOW_LIMIT_S = 10.0
 WINDOW_GAP = 1e-3
 
 
@@ -51,18 +51,59 @@ def soft(problem: Problem) -> Problem:
     return replace(problem, shortfall_price=TIMES_DEARER * max(costs))
 
 
+@dataclass(frozen=True)
+class Followed(Plan):
+    """
+    A plan that was not planned: what stops is what was started last, ready or not.
+
+    Parameters
+    ----------
+    serving
+        For each period and column the replicas that are ready, those on their way counted as the rules say.
+    """
+
+    serving: tuple[tuple[Fraction, ...], ...] = ()
+
+    def ready(self, period: int, place: int) -> Fraction:
+        """Replicas of a column that can serve through a period."""
+        return self.serving[period][place]
+
+    def _whole(self, period: int, place: int) -> int:
+        return math.ceil(self.serving[period][place])
+
+
 def reactive(problem: Problem, static: Plan) -> Plan:
     """
     Per pool ceil(rate / rate of a replica), of the rate of the period before; in proportion where that is too much.
 
     The engines are those of the static plan, which serve the peak; what is seen in one period is acted on at the
     beginning of the next, and a start takes its lead time. Where the GPUs of a pool do not do, every count is scaled
-    down by the same factor, at least one replica each.
+    down by the same factor, at least one replica each. What was started last stops first. No minimum time up holds it.
     """
     places = [j for j, count in enumerate(static.held[0]) if count]
-    rows = [_target(problem, places, 0)]
-    rows += [_target(problem, places, period - 1) for period in range(1, problem.periods)]
-    return Plan.of(soft(replace(problem, current=None)), rows, {})
+    rows = [_target(problem, places, max(0, period - 1)) for period in range(problem.periods)]
+    plan = Plan.of(soft(replace(problem, current=None)), rows, {})
+    columns = [_followed(problem, j, [row[j] for row in rows]) for j in range(len(problem.columns))]
+    serving = tuple(tuple(column[t] for column in columns) for t in range(problem.periods))
+    return Followed(plan.problem, plan.held, plan.started, plan.switched, serving)
+
+
+def _followed(problem: Problem, place: int, held: list[int]) -> list[Fraction]:
+    """Ready replicas of one column in each period where the youngest stop first."""
+    losses, found = problem.columns[place].start_losses, list[Fraction]()
+    old, young = held[0], list[int]()  # young: started in this period, the one before, ...
+    for count in held:
+        now = old + sum(young)
+        young.insert(0, max(0, count - now))
+        excess = max(0, now - count)
+        for age, several in enumerate(young):
+            gone = min(excess, several)
+            young[age], excess = several - gone, excess - gone
+        old -= excess
+        found.append(old + sum((n * (1 - loss) for n, loss in zip(young, losses, strict=False)), Fraction(0)))
+        while len(young) >= max(1, len(losses)):
+            old += young.pop()
+    return found
 
 
 def _target(problem: Problem, places: list[int], seen: int) -> list[int]:

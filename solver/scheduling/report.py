@@ -109,9 +109,11 @@ def _run(answer: Schedule) -> list[str]:
     bound = "no bound" if answer.bound is None else f"bound {float(answer.bound):,.6g} {unit} for the whole horizon"
     gap = "" if answer.gap is None else f", gap {answer.gap:.4%}" if answer.gap else ", gap 0"
     stopped = ", stopped by a limit" if found.is_stopped else ""
+    if answer.best is None:
+        return ["", f"run: {len(answer.problem.columns)} columns, {answer.wall_s:.2f} s{stopped}"]
     told = [
         f"proof: {bound}{gap}, exact multipliers on model {found.model_hash}; feasibility: {answer.feasibility}",
         f"run: {len(answer.problem.columns)} columns, {found.size[0]} variables, {found.size[1]} rows, "
-        f"{found.nodes} relaxations, {answer.wall_s:.2f} s{stopped}; the plan is from {found.method or 'nobody'}",
+        f"{found.nodes} relaxations, {answer.wall_s:.2f} s{stopped}; the plan is from {found.method}",
     ]
     return ["", *told]

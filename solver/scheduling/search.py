@@ -21,7 +21,7 @@ SHARE_OF_BACKEND = 0.5
 """Share of the time that is left which the back end may take; the rest is for the proof."""
 LIKELY = 0.1
 """Share of the GPUs of its role that a column has in the relaxation, from which on it is likely to be needed."""
-MANY_VARIABLES = 500
+MANY_VARIABLES = 200
 """Variables from which on a model with few columns is asked first."""
 
 
