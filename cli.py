@@ -222,7 +222,7 @@ def with_progress(path: Path, options: Options, at: list[Any], step: Any, swept:
 @click.option("--backend", default="scip", show_default=True, help="The other back end of --rebound.")
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
 def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:
-    """Checks a result or frontier file independently, in exact arithmetic."""
+    """Checks a result, frontier or schedule file independently, in exact arithmetic."""
     from solver.backends.registry import BACKENDS
     from solver.check import check_file
 

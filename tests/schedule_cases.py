@@ -21,9 +21,9 @@ HEAD = (
 )
 
 
-def row(role: str, tp: int, rate: Fraction | float | str, batch: int = 1) -> str:
+def row(role: str, tp: int, rate: Fraction | float | str, batch: int = 1, chunk: int = 100) -> str:
     """One measured point."""
-    osl, chunk, ttft = ("", 0, "") if role == "prefill" else ("11", 0, "") if role == "decode" else ("11", 100, 100)
+    osl, chunk, ttft = {"prefill": ("", 0, ""), "decode": ("11", 0, "")}.get(role, ("11", chunk, 100))
     return f"toy,toy,1,toy,bf16,{role},{tp},1,1,1,{tp},1,{tp},72,{batch},{chunk},100,{osl},10,{ttft},{float(rate)},"
 
 

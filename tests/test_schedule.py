@@ -247,3 +247,61 @@ def test_the_reactive_policy_follows_with_a_lag(tmp_path: Path) -> None:
     assert [plan.shortfall(t, "toy") for t in range(6)] == [0, 2, 1, 1, 0, 0]
     far = problem(tmp_path, instance, demand(instance, 1, 9, 1), rules, shortfall_price=Fraction(1))
     assert max(row_[0] for row_ in reactive(far, Plan.of(far, [(4,)] * 3, {})).held) == 4
+
+
+@pytest.mark.parametrize(("gpus", "domain"), [(16, 8), (14, 4), (12, 6), (9, 3)])
+def test_whatever_packs_gets_places(gpus: int, domain: int, tmp_path: Path) -> None:
+    """Sizes 1, 2 and 4 (or 1 and 3), drawn so that each period packs: no domain overflows, no replica is lost."""
+    import random
+
+    from tests.oracles.packing import packs
+
+    sizes = (1, 3) if domain % 2 else (1, 2, 4)
+    rows = [row("colocated", size, size + Fraction(size, 10)) for size in sizes]
+    instance = instance_of(tmp_path, rows, gpus, domain=domain, serving={"engines_per_role": "unlimited"})
+    given = problem(tmp_path, instance, demand(instance, *[1] * 12))
+    widths = [column.gpus for column in given.columns]
+    rng, moved = random.Random(gpus), 0
+    capacities = [domain] * (gpus // domain) + ([gpus % domain] if gpus % domain else [])
+    for _ in range(40):
+        held = []
+        while len(held) < 12:
+            counts = [rng.randint(0, gpus // width) for width in widths]
+            groups = {width: count for width, count in zip(widths, counts) if count}
+            if packs(groups, gpus // domain, domain, gpus % domain):
+                held.append(counts)
+        placed = lives(Plan.of(given, held, {}))
+        assert placed is not None
+        moved += placed[1]
+        for period, counts in enumerate(held):
+            load = [0] * len(capacities)
+            alive = [leg for leg in placed[0] if leg.first <= period < leg.until]
+            for leg in alive:
+                for place in leg.spot:
+                    load[place] += widths[leg.column]
+            assert all(used <= room for used, room in zip(load, capacities))
+            assert [sum(leg.column == j for leg in alive) for j in range(len(widths))] == counts
+    assert moved == 0  # with these draws the choice of what stops is enough
+
+
+def test_what_has_no_lasting_place_is_moved_and_charged(tmp_path: Path) -> None:
+    """The example of :class:`solver.scheduling.lives.Placer`: packs in each period, and yet one replica must move."""
+    from solver.points import points_of
+    from solver.scheduling.fleet import fleet_of
+    from solver.scheduling.search import candidate_of
+
+    rows = [row("colocated", 1, 1, chunk=100 * k) for k in (1, 2, 3, 4)] + [row("colocated", 2, 2)]
+    instance = instance_of(tmp_path, rows, 4, domain=2, serving={"engines_per_role": "unlimited"})
+    rules = Rules(cold_start_s=Fraction(30), min_up_s=Fraction(0), switch_s=None, warming="share")
+    given = problem(tmp_path, instance, demand(instance, 1, 1, 1, 1), rules)
+    fleet = given.fleet
+    table = points_of(fleet.instance, fleet.engines)
+    every = fleet_of(fleet.instance, fleet.engines, table, rules, fleet.period_s, dominance=False)
+    given = replace(given, fleet=every)
+    assert [column.gpus for column in every.columns] == [1, 1, 1, 1, 2]
+    held = [(1, 1, 1, 1, 0), (1, 1, 0, 0, 1), (1, 1, 1, 1, 0), (1, 0, 1, 0, 1)]
+    found = candidate_of(Plan.of(given, held, {}))
+    assert found is not None and found.migrations == 1
+    assert found.value == Fraction(16, 60) + Fraction(30, 3600)  # a cold start of 30 s on one GPU beside what is held
+    fixed = candidate_of(Plan.of(given, held[:2] + held[1:2] * 2, {}))
+    assert fixed is not None and fixed.migrations == 0
