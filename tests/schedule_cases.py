@@ -66,23 +66,25 @@ def problem(folder: Path, instance: Any, rates: Demand, rules: Rules | None = No
 def oracle_case(given: Problem) -> oracle.Case:
     """The same for the oracle."""
     workload = given.fleet.instance.workloads[0]
+    pools = [pool.name for pool in given.fleet.instance.pools]
     engines = tuple(
         oracle.Engine(
-            c.role,
-            c.gpus,
-            c.requests_per_s,
-            given.holding(c),
-            given.starting(c),
-            c.start_losses,
-            c.switch_losses,
-            c.min_up,
+            role=c.role,
+            gpus=c.gpus,
+            rate=c.requests_per_s,
+            holding=given.holding(c),
+            starting=given.starting(c),
+            start_losses=c.start_losses,
+            switch_losses=c.switch_losses,
+            min_up=c.min_up,
+            pool=pools.index(c.engine.pool.name),
         )
         for c in given.columns
     )
     return oracle.Case(
         engines=engines,
         switches=given.fleet.switches,
-        gpus=given.fleet.instance.pools[0].gpus,
+        gpus=tuple(pool.gpus or 0 for pool in given.fleet.instance.pools),
         demand=given.demand.requests_per_s[workload.name],
         price=given.missing(workload) if given.may_fall_short else None,
         current=given.current,
@@ -133,3 +135,22 @@ def draw(seed: int, folder: Path) -> Problem:
             left -= count * column.gpus
         found = replace(found, current=tuple(counts))
     return found
+
+
+def draw_two_pools(seed: int, folder: Path) -> Problem:
+    """A random tiny problem on two pools, between which a role may be divided."""
+    rng = random.Random(seed)
+    rows = [row("prefill", 1, Fraction(rng.randint(8, 30), 10)), row("decode", 1, Fraction(rng.randint(8, 30), 10))]
+    rows += [row(rng.choice(("prefill", "decode")), 1, Fraction(rng.randint(8, 30), 10)).replace("toy", "other", 1)]
+    rows += [row("colocated", 1, Fraction(rng.randint(5, 20), 10)).replace("toy", "other", 1)] * rng.randint(0, 1)
+    pools = [
+        {"name": name, "gpu": name, "gpus": gpus, "nvlink_domain_gpus": 72, "usd_per_gpu_hour": price}
+        for name, gpus, price in (("toy", rng.randint(1, 3), 2), ("other", rng.randint(1, 2), 3))
+    ]
+    instance = instance_of(folder, rows, 1, pools=pools)
+    rates = demand(instance, *(Fraction(rng.randint(1, 40), 10) for _ in range(rng.randint(2, 3))))
+    rules = Rules(
+        cold_start_s=Fraction(rng.choice((0, 30, 60))), min_up_s=Fraction(rng.choice((0, 120))), switch_s=None
+    )
+    price = Fraction(rng.randint(1, 40), 1000) if rng.random() < 0.4 else None
+    return problem(folder, instance, rates, rules, kind="usd", shortfall_price=price)

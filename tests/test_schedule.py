@@ -17,7 +17,7 @@ from solver.scheduling.schedule import solved
 from solver.scheduling.search import Search
 from solver.scheduling.static import static_of
 from tests.oracles import schedule as oracle
-from tests.schedule_cases import demand, draw, instance_of, oracle_case, problem, row
+from tests.schedule_cases import demand, draw, draw_two_pools, instance_of, oracle_case, problem, row
 
 QUICK = Controls(time_limit_s=20)
 
@@ -57,6 +57,20 @@ def test_against_enumeration(block: int, tmp_path: Path) -> None:
         assert abs(found.bound - right) <= abs(right) / 10**8, seed
         if not given.may_fall_short:
             assert found.bound == right, seed
+
+
+def test_two_pools_against_enumeration(tmp_path: Path) -> None:
+    divided = 0
+    for seed in range(24):
+        given = draw_two_pools(seed, tmp_path)
+        right, found = expected(given), Search(given, QUICK).run()
+        if right is None:
+            assert found.best is None and found.is_infeasible, seed
+            continue
+        assert found.best is not None and found.best.value == right == found.bound, seed
+        pools = {given.columns[j].engine.pool.name for j, count in enumerate(found.best.plan.held[0]) if count}
+        divided += len(pools) == 2
+    assert divided
 
 
 @pytest.mark.parametrize("seed", range(200, 224))

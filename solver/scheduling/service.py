@@ -127,7 +127,7 @@ def _several_engines(
             rate = short_up(problem.columns[place].requests_per_s)
             terms.append((rate, _serving(model, period, place, name, choice)))
         if not free:
-            model.add(f"C5_{name}_{number}", total(model.chosen[period, p] for p in mine) <= most * used)
+            model.add(f"C5_{name}_pool{number}", total(model.chosen[period, p] for p in mine) <= most * used)
     served = total(rate * variable for rate, variable in terms)
     missed = model.missed[period, workload.name] if problem.may_fall_short else 0
     model.add(f"C8_{name}", served + missed >= short_down(demand) * used)

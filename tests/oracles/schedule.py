@@ -20,6 +20,7 @@ class Engine:
     start_losses: tuple[Fraction, ...]
     switch_losses: tuple[Fraction, ...]
     min_up: int
+    pool: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Case:
 
     engines: tuple[Engine, ...]
     switches: tuple[tuple[int, int], ...]
-    gpus: int
+    gpus: tuple[int, ...]
     demand: tuple[Fraction, ...]
     price: Fraction | None = None
     current: tuple[int, ...] | None = None
@@ -41,18 +42,27 @@ State = tuple[tuple[int, ...], tuple[tuple[tuple[int, ...], tuple[int, ...]], ..
 
 
 def served(case: Case, ready: Sequence[Fraction], demand: Fraction) -> Fraction:
-    """The most requests/s: one engine co-located, or one for each of two roles."""
-    best: dict[str, Fraction] = {}
+    """The most requests/s: in each pool one engine co-located, or one for each of two roles."""
+    best: dict[tuple[str, int], Fraction] = {}
     for engine, count in zip(case.engines, ready):
-        best[engine.role] = max(best.get(engine.role, Fraction(0)), engine.rate * count)
-    joined = min(best.get("prefill", Fraction(0)), best.get("decode", Fraction(0)))
-    return min(demand, max(joined, best.get("colocated", Fraction(0))))
+        key = (engine.role, engine.pool)
+        best[key] = max(best.get(key, Fraction(0)), engine.rate * count)
+    sums = {role: sum((rate for (r, _), rate in best.items() if r == role), Fraction(0)) for role, _ in best}
+    joined = min(sums.get("prefill", Fraction(0)), sums.get("decode", Fraction(0)))
+    return min(demand, max(joined, sums.get("colocated", Fraction(0))))
 
 
 def rows(case: Case) -> list[tuple[int, ...]]:
     """All that fits the GPUs."""
-    most = [range(case.gpus // engine.gpus + 1) for engine in case.engines]
-    return [n for n in product(*most) if sum(c * e.gpus for c, e in zip(n, case.engines)) <= case.gpus]
+    most = [range(case.gpus[engine.pool] // engine.gpus + 1) for engine in case.engines]
+    return [
+        n
+        for n in product(*most)
+        if all(
+            sum(c * e.gpus for c, e in zip(n, case.engines) if e.pool == pool) <= gpus
+            for pool, gpus in enumerate(case.gpus)
+        )
+    ]
 
 
 def moves(case: Case, before: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
