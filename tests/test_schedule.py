@@ -14,7 +14,7 @@ from solver.scheduling.plan import Plan
 from solver.scheduling.problem import Problem
 from solver.scheduling.rules import Rules
 from solver.scheduling.schedule import solved
-from solver.scheduling.search import Search
+from solver.scheduling.search import Search, floors_of
 from solver.scheduling.static import static_of
 from tests.oracles import schedule as oracle
 from tests.schedule_cases import demand, draw, draw_two_pools, instance_of, oracle_case, problem, row
@@ -68,6 +68,8 @@ def test_two_pools_against_enumeration(tmp_path: Path) -> None:
             assert found.best is None and found.is_infeasible, seed
             continue
         assert found.best is not None and found.best.value == right == found.bound, seed
+        floored = Search(given, QUICK, None, floors_of(given, None)).run()
+        assert floored.best is not None and floored.best.value == right == floored.bound, seed
         pools = {given.columns[j].engine.pool.name for j, count in enumerate(found.best.plan.held[0]) if count}
         divided += len(pools) == 2
     assert divided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 import pulp
@@ -15,7 +16,7 @@ from solver.scheduling.resources import budgets, inventory, limits
 from solver.scheduling.service import serve
 
 
-def build(problem: Problem) -> ScheduleModel:
+def build(problem: Problem, floors: Mapping[int, Fraction] | None = None) -> ScheduleModel:
     """
     Builds the model.
 
@@ -25,7 +26,15 @@ def build(problem: Problem) -> ScheduleModel:
     * departures: n(t-1) + s + x in - x out - n >= 0, which are the stops;
     * up: s and x in of the last U periods <= n;
     * ready: n minus what starts and switches of the last periods lose >= N u, N = ceil(demand / rate);
-    * C3, C4, C7 of n in every period.
+    * C3, C4, C7 of n in every period;
+    * floors: what is held in a period costs at least what the period would cost alone.
+
+    Parameters
+    ----------
+    problem
+        What is to be scheduled.
+    floors
+        Period to a proved lower bound on the cost of what is held in it, where one is known.
     """
     problem_ = pulp.LpProblem("schedule", pulp.LpMinimize)
     model = ScheduleModel(problem, Milp(problem_), _unit(problem))
@@ -40,6 +49,12 @@ def build(problem: Problem) -> ScheduleModel:
             inventory(model, period, index, pool)
         budgets(model, period)
         limits(model, period)
+    for period, floor in (floors or {}).items():
+        held = total(
+            int(problem.holding(column) / model.unit) * model.held[period, j]
+            for j, column in enumerate(problem.columns)
+        )
+        model.add(f"B_floor_t{period}", held >= math.ceil(floor / model.unit))
     _objective(model)
     return model
 

@@ -22,7 +22,7 @@ from solver.scheduling.demand import Demand
 from solver.scheduling.fleet import Fleet, fleet_of
 from solver.scheduling.problem import Kind, Problem, check_problem
 from solver.scheduling.rules import Rules
-from solver.scheduling.search import Candidate, Found, Search, candidate_of
+from solver.scheduling.search import Candidate, Found, Search, candidate_of, floors_of
 from solver.scheduling.shortage import Shortage, shortage_of
 from solver.scheduling.static import static_of
 
@@ -197,10 +197,11 @@ def solved(problem: Problem, controls: Controls, started: float | None = None) -
     plan, peak = static_of(problem, None if limit is None else limit * SHARE_OF_STATIC)
     usable = plan is not None and problem.current is None
     static = None if plan is None else candidate_of(replace(plan, problem=replace(problem, current=None)))
+    floors = floors_of(problem, None if limit is None else limit * SHARE_OF_STATIC)
     if limit is not None:
         spent = time.perf_counter() - started
         controls = replace(controls, time_limit_s=0.0 if peak.is_interrupted else max(0.0, limit - spent))
-    found = Search(problem, controls, plan if usable else None).run()
+    found = Search(problem, controls, plan if usable else None, floors).run()
     shortage = None
     if found.best is None and not problem.may_fall_short:
         shortage = shortage_of(problem, controls)

@@ -141,13 +141,21 @@ class Search:
         Time limit and gap.
     start
         A plan to begin with, or None.
+    floors
+        Proved lower bounds on the cost of single periods (:func:`floors_of`), where there are some.
     """
 
-    def __init__(self, problem: Problem, controls: Controls, start: Plan | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        controls: Controls,
+        start: Plan | None = None,
+        floors: Mapping[int, Fraction] | None = None,
+    ) -> None:
         self.problem = problem
         self.controls = controls
         self.started = time.perf_counter()
-        self.model: ScheduleModel = build(problem)
+        self.model: ScheduleModel = build(problem, floors)
         self.best: Candidate | None = None
         self.method = ""
         self.is_stopped = self.is_interrupted = False
@@ -288,3 +296,39 @@ class Search:
             return False
         value, proved = abs(self._in_units(best)), abs(self._in_units(bound))
         return bound >= best or abs(value - proved) <= Fraction(repr(self.controls.gap)) * value
+
+
+def floors_of(problem: Problem, time_limit_s: float | None) -> dict[int, Fraction]:
+    """
+    What each period costs at least, as if it stood alone: proved, and worth a row where a role draws on several pools.
+
+    With one engine a role the rows of the model are nearly integral, and such floors say nothing new; with several
+    whose rates add up they are not.
+
+    Parameters
+    ----------
+    problem
+        The problem; nothing is said where demands may be missed.
+    time_limit_s
+        Wall seconds for all periods, or None.
+    """
+    pools: dict[tuple[str, str], set[str]] = {}
+    for column in problem.columns:
+        pools.setdefault((column.engine.workload.name, column.role), set()).add(column.engine.pool.name)
+    alone = problem.fleet.instance.serving.engines_per_role == 1 and all(len(names) == 1 for names in pools.values())
+    if alone or problem.may_fall_short:
+        return {}
+    started, found = time.perf_counter(), dict[int, Fraction]()
+    known: dict[tuple[Fraction, ...], Fraction | None] = {}
+    for period in range(problem.periods):
+        spent = time.perf_counter() - started
+        if time_limit_s is not None and spent > time_limit_s:
+            break
+        rates = tuple(series[period] for series in problem.demand.requests_per_s.values())
+        if rates not in known:
+            one = replace(problem.only(period, period + 1, None), max_changes=None, past_starts=(), past_switches=())
+            known[rates] = Search(one, Controls(time_limit_s=1.0)).run().bound
+        bound = known[rates]
+        if bound is not None:
+            found[period] = bound
+    return found
