@@ -284,7 +284,7 @@ def export(result: Path, target: str, output: Path | None, paths: tuple[str, ...
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Wall seconds of --rebound.")
 @spoken
 def verify(instance: str, result: Path, rebound: bool, backend: str, time_limit: float | None) -> None:
-    """Checks a result or frontier file independently, in exact arithmetic."""
+    """Checks a result, frontier or schedule file independently, in exact arithmetic."""
     from solver.backends.registry import BACKENDS
     from solver.check import check_file
 
@@ -732,6 +732,53 @@ def sweep_exit(statuses: Any) -> int:
     if statuses["failed"]:
         return OUR_FAULT
     return NOT_PROVED if statuses["stopped"] or statuses["not_run"] else OK
+
+
+@main.command(epilog=EPILOG)
+@instance_argument
+@click.option("--trace", metavar="FILE", help="Requests with their times; also a built-in trace.")
+@click.option("--rates", type=click.Path(path_type=Path), metavar="FILE", help="Rates per period, as CSV.")
+@click.option("--period", metavar="T", help="Length of periods of a trace: 30s, 5m, 1h; 5m by default.")
+@click.option("--rate-scale", default="1", metavar="R", help="Multiplies the rates.")
+@click.option("--time-scale", default="1", metavar="R", help="Stretches the time; rates fall by as much.")
+@click.option("--objective", type=click.Choice(["gpu-hours", "usd", "energy", "goodput"]), default="gpu-hours",
+              show_default=True)  # fmt: skip
+@click.option("--rules", type=click.Path(path_type=Path), metavar="F.json", help="Cold start, time up, switches.")
+@click.option("--shortfall-price", metavar="P", help="Let demand be missed, at this price a request.")
+@click.option("--current", type=click.Path(path_type=Path), metavar="RESULT", help="What runs before.")
+@click.option("--max-changes", type=int, metavar="N", help="Starts, stops and switches at once.")
+@click.option("--time-limit", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="S")
+@click.option("--gap", type=click.FloatRange(0, 1), default=0.0, help="Stop at this relative gap; 0 proves.")
+@click.option("--compare", is_flag=True, help="Beside what other policies would have done.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png|F.svg", help="Draw the day.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="S.json", help="Write the schedule.")
+@spoken
+def schedule(instance: str, compare: bool, plot: Path | None, output: Path | None, **given: Any) -> None:
+    """The best plan for every period of a day: replicas, starts, stops and switches, with a bound."""
+    from solver.arguments import check_target
+    from solver.files import write_whole
+    from solver.result import to_json
+    from solver.scheduling.arguments import scheduled
+    from solver.scheduling.comparison import compared_with
+    from solver.scheduling.document import as_dict
+    from solver.scheduling.plot import plot_schedule
+    from solver.scheduling.report import lines
+    from solver.terminal.progress import shown
+
+    check_target(output, (".json",))
+    check_target(plot, (".png", ".svg"))
+    given["trace"] = trace_path(given["trace"]) if given["trace"] else None
+    with shown("planning the day", quiet=is_silent(), limit_s=given["time_limit"]):
+        found = scheduled(instance_path(instance), **given)
+    if output:
+        write_whole(output, to_json(as_dict(found)))
+    with shown("what others would have done", quiet=is_silent()):
+        beside = compared_with(found) if compare and found.best else None
+    tell([*lines(found), *(beside.lines() if beside else ())], lambda: as_dict(found))
+    if plot and found.best:
+        plot_schedule(found, beside.policies if beside else (), plot)
+    refuted = found.feasibility.startswith("REFUTED")
+    sys.exit(CHECK_FAILED if refuted else OK if found.is_done else EXIT_OF[found.status])
 
 
 @main.command()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from solver.read import read_instance
     from solver.result import Result
     from solver.robustness.run import Robust, robust
+    from solver.scheduling.demand import read_demand
+    from solver.scheduling.schedule import schedule
     from solver.simulation.api import simulate
     from solver.traffic.requests import read_requests
     from solver.verifier import verify, verify_frontier
@@ -49,15 +51,17 @@ _HOME = {
     "Instance": "solver.instance",
     "Options": "solver.planner",
     "Result": "solver.result",
-    "build_instance": "solver.load",
-    "load_instance": "solver.load",
-    "export_deployment": "solver.manifests.export",
-    "explain": "solver.explanation.explain",
     "Robust": "solver.robustness.run",
     "WhatIf": "solver.whatif.pieces",
+    "build_instance": "solver.load",
+    "explain": "solver.explanation.explain",
+    "export_deployment": "solver.manifests.export",
+    "load_instance": "solver.load",
+    "read_demand": "solver.scheduling.demand",
     "read_instance": "solver.read",
-    "robust": "solver.robustness.run",
     "read_requests": "solver.traffic.requests",
+    "robust": "solver.robustness.run",
+    "schedule": "solver.scheduling.schedule",
     "simulate": "solver.simulation.api",
     "solve": "solver.planner",
     "trace": "solver.planner",
@@ -82,9 +86,11 @@ __all__ = [
     "explain",
     "export_deployment",
     "load_instance",
+    "read_demand",
     "read_instance",
     "read_requests",
     "robust",
+    "schedule",
     "simulate",
     "solve",
     "trace",

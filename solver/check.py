@@ -29,9 +29,14 @@ from solver.stages import Stages
 from solver.verdict import MULTIPLIERS
 from solver.verifier import verify, verify_frontier
 from solver.verify_dual import BadCertificate, bound_again, certified
+from solver.verify_schedule import verify_schedule
 
 FLOAT_TOLERANCE = 1e-6
 """Relative tolerance for the bound of a float back end; its proofs hold to such a tolerance only."""
+
+
+CHECKS = {"disagg-result": verify, "disagg-frontier": verify_frontier, "disagg-schedule": verify_schedule}
+"""Format of a file to its verifier."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,12 @@ def check_file(
     instance_file: Path, file: Path, *, rebound: bool = False, backend: str = "scip", time_limit_s: float | None = None
 ) -> Outcome:
     """
-    Verifies a result or frontier file, independently of what wrote it.
+    Verifies a result, frontier or schedule file, independently of what wrote it.
 
     Parameters
     ----------
     instance_file, file
-        The instance, and the result or frontier.
+        The instance, and the result, frontier or schedule.
     rebound
         Whether to prove again that nothing better exists: without dominance in exact arithmetic, and by another back
         end.
@@ -87,12 +92,13 @@ def check_file(
     instance = read_instance(instance_file)
     document = read_json(file)
     kind = document.get("format") if isinstance(document, dict) else None
-    if kind not in ("disagg-result", "disagg-frontier") or document.get("version") != 1:
-        text = f"got format {kind!r}, must be disagg-result or disagg-frontier, version 1"
+    if kind not in CHECKS or document.get("version") != 1:
+        text = f"got format {kind!r}, must be {', '.join(CHECKS)}, version 1"
         raise InputError([Fault(f"{file} $.format", text)])
     engines = engines_of(instance, cost_model_of(instance, instance_file.parent))
-    check = verify if kind == "disagg-result" else verify_frontier
-    checked = check(instance, engines, document)
+    if rebound and kind == "disagg-schedule":
+        raise InputError([Fault("--rebound", "is for results and frontiers; schedule again proves a schedule again")])
+    checked = CHECKS[kind](instance, engines, document)
     faults = list(checked.faults)
     if document.get("instance_hash") != instance_hash(instance, engines):
         faults.append("document: instance_hash: the instance or its curves are not those that this file answers")
@@ -101,7 +107,7 @@ def check_file(
     lines += [f"  {fault}" for fault in faults]
     lines += [f"checked: {', '.join(checked.checked)}"] if checked.checked else []
     lines += lines_of_bound
-    if not faults and not rebound:
+    if not faults and not rebound and kind != "disagg-schedule":
         lines.append("feasibility and totals are checked; --rebound proves again that nothing better exists")
     if rebound and not faults:
         again = _rebound(instance, engines, document, backend, time_limit_s or 60.0)
