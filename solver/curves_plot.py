@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from costmodels.operating_curve import ROLES, OperatingCurve, Role
 from solver.curves_report import LATENCY_NAMES, ROLE_NAMES, Curves, Floats, Samples
 from solver.engines import Engine
 from solver.files import write_whole
+from solver.picture import blank, rendered
 
 STYLES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P")),
@@ -44,16 +44,10 @@ def plot_curves(curves: Curves, path: Path) -> int:
     """
     if not curves.chosen:
         raise InputError([Fault("--plot", "there is no curve to draw; the list says what was dropped, and why")])
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
     by_role = {role: [one for one in curves.chosen if one.curve.role == role] for role in ROLES}
     roles = [role for role in ROLES if by_role[role]]
     sampled = getattr(curves.model, "samples", None) is not None
-    figure = Figure(figsize=(15 if sampled else 10.5, 4.6 * len(roles) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(15 if sampled else 10.5, 4.6 * len(roles) + 0.6)
     panels = figure.subplots(len(roles), 3 if sampled else 2, squeeze=False)
     drawn = 0
     for row, role in zip(panels, roles, strict=True):
@@ -65,9 +59,7 @@ def plot_curves(curves: Curves, path: Path) -> int:
     fitted = any(engine.curve.fit_error for engine in curves.chosen)
     kind = "; samples: dots" if sampled else "" if fitted else ", each as it was given"
     figure.suptitle(f"{curves.name}: operating curves (breakpoints: markers{kind})", fontsize=12)
-    out = io.BytesIO()
-    figure.savefig(out, format=path.suffix[1:], dpi=130)
-    write_whole(path, out.getvalue())
+    write_whole(path, rendered(figure, path.suffix[1:], dpi=130))
     return drawn
 
 

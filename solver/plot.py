@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from costmodels.errors import Fault, InputError
 from solver.files import write_whole
 from solver.frontier import Frontier, FrontierPoint
+from solver.picture import blank, rendered
 
 if TYPE_CHECKING:
     from solver.page.envelopes import Envelope
@@ -47,19 +46,13 @@ def plot_frontier(frontier: Frontier, path: Path, envelopes: Sequence[Envelope] 
     InputError
         When matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
+    figure = blank(7.2, 4.4)
+    import matplotlib
+
     with matplotlib.rc_context({**FONTS, "font.sans-serif": WITHIN}):
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
         _draw(figure.add_subplot(), frontier, envelopes)
-        out = io.BytesIO()
-        figure.savefig(out, format=path.suffix[1:], dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
-    write_whole(path, out.getvalue())
+        picture = rendered(figure, path.suffix[1:], dpi=200)
+    write_whole(path, picture)
 
 
 def _draw(axes: Any, frontier: Frontier, envelopes: Sequence[Envelope]) -> None:

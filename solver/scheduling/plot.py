@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 from solver.files import write_whole
+from solver.picture import blank, rendered
 from solver.scheduling.plan import Plan
 from solver.scheduling.policies import Policy, ratio
 from solver.scheduling.schedule import Schedule
@@ -26,14 +26,14 @@ def plot_schedule(answer: Schedule, policies: tuple[Policy, ...], path: Path) ->
         What to compare with; empty for the schedule alone.
     path
         Where to write; .png or .svg.
+
+    Raises
+    ------
+    InputError
+        When matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
     assert answer.best is not None
-    figure: Any = Figure(figsize=(10, 8), layout="constrained")
+    figure = blank(10, 8)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 2))
     hours = [float(answer.problem.hours) * t for t in range(answer.problem.periods + 1)]
     _demand(top, answer, hours)
@@ -56,9 +56,7 @@ def plot_schedule(answer: Schedule, policies: tuple[Policy, ...], path: Path) ->
     for axes in (top, middle, bottom):
         axes.grid(alpha=0.25)
         axes.set_xlim(0, hours[-1])
-    out = io.BytesIO()
-    figure.savefig(out, format=path.suffix.removeprefix("."), dpi=110)
-    write_whole(path, out.getvalue())
+    write_whole(path, rendered(figure, path.suffix[1:], dpi=110))
 
 
 def _demand(axes: Any, answer: Schedule, hours: list[float]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from costmodels.errors import Fault, InputError
 from solver.files import write_whole
 from solver.instance import Workload
+from solver.picture import blank, rendered
 from solver.simulation.course import Course, course_of
 from solver.simulation.run import Simulation
 from solver.traffic.times import seconds_text
@@ -37,21 +36,13 @@ def plot_course(found: Simulation, period_s: Fraction, path: Path) -> None:
     InputError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
     shown = [(w, t) for w, t in zip(found.instance.workloads, found.times, strict=True) if len(t.ttft)]
-    figure = Figure(figsize=(9.5 * max(1, len(shown)), 8.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9.5 * max(1, len(shown)), 8.6)
     figure.suptitle(f"{found.instance.name}: {found.arrivals.description}", fontsize=11)
     panels = figure.subplots(4, max(1, len(shown)), sharex="col", squeeze=False, height_ratios=[2, 3, 3, 2])
     for column, (workload, times) in enumerate(shown):
         _column([row[column] for row in panels], workload, course_of(workload, times, period_s))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=110)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, rendered(figure, path.suffix[1:], dpi=110))
 
 
 def _column(panels: Sequence[Any], workload: Workload, course: Course) -> None:

@@ -6,7 +6,7 @@ import io
 import textwrap
 from typing import Any
 
-from costmodels.errors import Fault, InputError
+from solver.picture import blank, rendered
 from solver.study.figure import Axes, Figure, Series
 from solver.study.silicon import PREFIX
 
@@ -44,16 +44,10 @@ def draw(figure: Figure) -> bytes:
     InputError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Picture
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
     panels = _panels(figure)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    picture = Picture(figsize=(6.4 * columns, 4.3 * rows + 0.8), layout="constrained")
-    FigureCanvasAgg(picture)
+    picture = blank(6.4 * columns, 4.3 * rows + 0.8)
     picture.suptitle(f"Figure {figure.number}. {figure.title}", fontsize=12)
     for place, (title, axes, series) in enumerate(panels):
         alone = place + 1 == len(panels) and place % columns == 0  # the last panel of an odd number takes the row
@@ -61,9 +55,7 @@ def draw(figure: Figure) -> bytes:
         _panel(plot, axes, series)
         plot.set_title(title, fontsize=10)
     picture.supxlabel("\n".join(textwrap.wrap(" ".join(figure.notes), 105 * columns)), fontsize=7, color="0.35")
-    out = io.BytesIO()
-    picture.savefig(out, format="png", dpi=110)
-    return _small(out)
+    return _small(io.BytesIO(rendered(picture, "png", dpi=110)))
 
 
 def _small(png: io.BytesIO) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-from costmodels.errors import Fault, InputError
 from solver.files import write_whole
+from solver.picture import blank, rendered
 from solver.traffic.statistics import Statistics
 from solver.traffic.times import seconds_text
 
@@ -31,21 +30,13 @@ def plot_trace(found: Statistics, path: Path) -> None:
     InputError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
-    figure = Figure(figsize=(11, 7.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(11, 7.4)
     grid = figure.add_gridspec(2, 2)
     figure.suptitle(f"{found.requests.name}: {len(found.requests):,} requests")
     _rates(figure.add_subplot(grid[0, :]), found)
     _lengths(figure.add_subplot(grid[1, 0]), found)
     _gaps(figure.add_subplot(grid[1, 1]), found)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=110)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, rendered(figure, path.suffix[1:], dpi=110))
 
 
 def _rates(axes: Any, found: Statistics) -> None:

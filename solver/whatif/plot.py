@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-from costmodels.errors import Fault, InputError
 from solver.files import write_whole
+from solver.picture import blank, rendered
 from solver.report import UNITS
 from solver.whatif.pieces import Piece, WhatIf
 
@@ -23,13 +22,7 @@ def plot_what_if(found: WhatIf, path: Path) -> None:
     InputError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError([Fault("--plot", "needs matplotlib: pip install 'ratematch[plot]'")]) from None
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(8, 5)
     axes = figure.add_subplot()
     for label, pieces in _grouped(found).items():
         _draw(axes, label, pieces, bool(found.ask.values) or not found.axis.looser)
@@ -47,9 +40,7 @@ def plot_what_if(found: WhatIf, path: Path) -> None:
     what = "exact at the values marked" if found.ask.values else f"exact, {len(found.breakpoints)} breakpoints"
     axes.set_title(f"{found.instance.name}: {what}{', incomplete' if found.missing else ''}")
     axes.legend(frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format=path.suffix[1:], dpi=150)
-    write_whole(path, out.getvalue())
+    write_whole(path, rendered(figure, path.suffix[1:], dpi=150))
 
 
 def _grouped(found: WhatIf) -> dict[str, list[Piece]]:
