@@ -138,9 +138,9 @@ def solve(instance: str, output: Path | None, write_model: Path | None, **run: A
         from solver.export import write_model as write
 
         lines.append("wrote " + ", ".join(map(str, write(result, write_model, options.formulation))))
-    tell(lines, result.as_dict)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")
+    tell(lines, result.as_dict)
     sys.exit(CHECK_FAILED if result.feasibility.startswith("REFUTED") else EXIT_OF[result.status])
 
 
@@ -198,9 +198,9 @@ def frontier(instance: str, output: Path | None, plot: Path | None, **run: Any) 
             asked = options if envelopes else None
             telling = lambda name, share: tick(share, f"tracing the {name} envelope")  # noqa: E731
             plotted(found, plot, path.parent, command_line(), asked, telling, **swept)
-    tell([*frontier_lines(found), *chart_of(found, chart)], found.as_dict)
     if run["log"]:
         write_whole(run["log"], "\n".join(log) + "\n")
+    tell([*frontier_lines(found), *chart_of(found, chart)], found.as_dict)
     sys.exit(frontier_exit(found))
 
 
@@ -774,9 +774,9 @@ def schedule(instance: str, compare: bool, plot: Path | None, output: Path | Non
         write_whole(output, to_json(as_dict(found)))
     with shown("what others would have done", quiet=is_silent()):
         beside = compared_with(found) if compare and found.best else None
-    tell([*lines(found), *(beside.lines() if beside else ())], lambda: as_dict(found))
     if plot and found.best:
         plot_schedule(found, beside.policies if beside else (), plot)
+    tell([*lines(found), *(beside.lines() if beside else ())], lambda: as_dict(found))
     refuted = found.feasibility.startswith("REFUTED")
     sys.exit(CHECK_FAILED if refuted else OK if found.is_done else EXIT_OF[found.status])
 
