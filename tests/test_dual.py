@@ -86,6 +86,21 @@ def test_a_search_that_is_stopped_gives_a_bound(monkeypatch: pytest.MonkeyPatch)
     assert weaker
 
 
+def test_few_labels_never_make_a_price_too_high() -> None:
+    for seed in (228, 355, 566, 626, *range(1000, 1300)):
+        rng = random.Random(seed)
+        many, high = rng.randint(3, 5), rng.choice((6, 12, 30))
+        low = high // 2
+        items = [
+            Item(i, rng.randint(low, high), rng.randint(low, high), rng.choice("abcdef"), rng.randint(2, 4))
+            for i in range(many)
+        ]
+        flow = rng.randint(high, high * 8)
+        wanted = brute(items, flow, False)
+        for most in (3, 4, 6, 10, 15) if wanted is not None else ():
+            assert cheapest(items, flow, False, most) <= wanted, (seed, most)
+
+
 def parts_of(path: Path) -> tuple[Instance, EngineSet, Candidates]:
     """An instance file with its engines and points."""
     instance = read_instance(path)
