@@ -102,8 +102,10 @@ def certified(instance: Instance, engines: EngineSet, certificate: Mapping[str, 
     value = bound_again(instance, engines, certificate)
     weights, prices = certificate["weights"], certificate["prices"]
     if instance.objective == "throughput":
-        worths = {Fraction(w.weight * w.osl) / Fraction(weights.get(w.name, 0) or 1) for w in instance.workloads}
-        if prices or len(weights) != len(instance.workloads) or len(worths) != 1:
+        given = {name: Fraction(text) for name, text in weights.items()}
+        proper = sorted(given) == sorted(w.name for w in instance.workloads) and all(g > 0 for g in given.values())
+        worths = {w.weight * w.osl / given[w.name] for w in instance.workloads} if proper else set()
+        if prices or len(worths) != 1:
             raise BadCertificate("its weights are not those of the objective")
         return value * worths.pop()
     wanted = {p.name: Fraction(1) if instance.objective == "gpus" else p.usd_per_gpu_hour for p in instance.pools}

@@ -237,6 +237,16 @@ def test_a_certificate_is_read_carefully(closed: Result) -> None:
         certified(closed.instance, closed.engines, {**certificate, "prices": {}})
 
 
+@pytest.mark.parametrize("weight", ["0", "-1", "-11"])
+def test_a_certificate_of_another_measure_proves_nothing(weight: str) -> None:
+    """Of minus the throughput every number is a bound that looks as tight as one likes."""
+    result = solve("tiny-rate-match", Options(dual=False))
+    name = result.instance.workloads[0].name
+    forged = {"weights": {name: weight}, "prices": {}, "multipliers": [], "workloads": {name: "0"}, "value": "0"}
+    with pytest.raises(BadCertificate, match="weights"):
+        certified(result.instance, result.engines, forged)
+
+
 def test_duality_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "wants", large)
     arguments = ["solve", "two-models-h200-96", "--no-tiebreak", "--time-limit", "30"]
