@@ -247,6 +247,16 @@ def test_a_certificate_of_another_measure_proves_nothing(weight: str) -> None:
         certified(result.instance, result.engines, forged)
 
 
+def test_an_interrupt_while_the_bound_is_checked_keeps_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> Fraction:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planner, "wants", large)
+    monkeypatch.setattr("solver.dual.bound_again", interrupt)
+    result = solve("two-models-h200-96", QUICK)
+    assert (result.status, result.feasibility) == ("feasible", "verified exactly")
+
+
 def test_duality_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "wants", large)
     arguments = ["solve", "two-models-h200-96", "--no-tiebreak", "--time-limit", "30"]

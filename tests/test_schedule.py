@@ -15,6 +15,7 @@ from solver.scheduling.problem import Problem
 from solver.scheduling.rules import Rules
 from solver.scheduling.schedule import solved
 from solver.scheduling.search import Search, floors_of
+from solver.scheduling.shortage import Shortage
 from solver.scheduling.static import static_of
 from tests.oracles import schedule as oracle
 from tests.schedule_cases import (
@@ -346,3 +347,10 @@ def test_what_has_no_lasting_place_is_moved_and_charged(tmp_path: Path) -> None:
     assert found.value == Fraction(16, 60) + Fraction(30, 3600)  # a cold start of 30 s on one GPU beside what is held
     fixed = candidate_of(Plan.of(given, held[:2] + held[1:2] * 2, {}))
     assert fixed is not None and fixed.migrations == 0
+
+
+def test_at_most_is_said_of_one_workload_only() -> None:
+    short = Shortage(0, "chat", Fraction(5), Fraction(1), 1, True, 8, "toy", "by hand")
+    assert "serves at most 1" in short.lines(Fraction(60))[0]
+    shared = replace(short, is_shared=True).lines(Fraction(60))[0]
+    assert "at most" not in shared and "most output tokens in all, it serves 1" in shared
