@@ -221,6 +221,11 @@ def test_verify_evaluates_the_bound_again(closed: Result, path: Path, tmp_path: 
         outcome = check_file(path, file)
         assert not outcome.ok, wrong
         assert any("dual_bound" in line for line in outcome.lines), wrong
+    bare = {key: value for key, value in document.items() if key != "dual_bound"}
+    for broken in (bare, {**document, "dual_bound": {**certificate, "value": "1/0"}}):
+        file.write_text(json.dumps(broken), "utf-8")
+        outcome = check_file(path, file)
+        assert not outcome.ok and any("dual_bound" in line for line in outcome.lines)
 
 
 def test_a_certificate_is_read_carefully(closed: Result) -> None:
