@@ -118,7 +118,11 @@ def check_file(
 def _dual_again(instance: Instance, engines: EngineSet, document: Mapping[str, Any], faults: list[str]) -> list[str]:
     """Evaluates the certificate of a dual bound again, where there is one."""
     certificate = document.get("dual_bound")
-    if certificate is None or document["format"] != "disagg-result":
+    if document["format"] != "disagg-result":
+        return []
+    if certificate is None:
+        if str(document.get("proof")).startswith(MULTIPLIERS):
+            faults.append("dual_bound: is missing, and the proof rests on it")
         return []
     try:
         bound = certified(instance, engines, certificate)
@@ -128,7 +132,7 @@ def _dual_again(instance: Instance, engines: EngineSet, document: Mapping[str, A
         if document["proof"].startswith(MULTIPLIERS):
             tighter = stated > bound if instance.is_minimised else stated < bound
             faults += ["dual_bound: the stated bound is tighter than what the multipliers prove"] if tighter else []
-    except (BadCertificate, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (BadCertificate, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         faults.append(f"dual_bound: {error}")
         return []
     return [f"dual bound: {float(bound):.12g} follows from the multipliers (evaluated again)"]

@@ -102,7 +102,11 @@ def dual_of(instance: Instance, candidates: Candidates, clock: Clock, start: Dep
     if best is None:
         best = _tried(lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound, 0)), clock)
     certificate = bound.as_dict()
-    value = bound_again(instance, candidates.engine_set, certificate)
+    try:
+        value = bound_again(instance, candidates.engine_set, certificate)
+    except KeyboardInterrupt as reason:
+        clock.stopped(reason)
+        return Dual(best, None, None, frozenset())
     find = (
         lambda: started(instance, candidates, clock, _likely(columns, relaxation, bound, BESIDE)),
         lambda: started(instance, candidates, clock, candidates.without(excluded).columns()),

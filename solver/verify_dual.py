@@ -102,8 +102,10 @@ def certified(instance: Instance, engines: EngineSet, certificate: Mapping[str, 
     value = bound_again(instance, engines, certificate)
     weights, prices = certificate["weights"], certificate["prices"]
     if instance.objective == "throughput":
-        worths = {Fraction(w.weight * w.osl) / Fraction(weights.get(w.name, 0) or 1) for w in instance.workloads}
-        if prices or len(weights) != len(instance.workloads) or len(worths) != 1:
+        given = {name: Fraction(text) for name, text in weights.items()}
+        proper = sorted(given) == sorted(w.name for w in instance.workloads) and all(g > 0 for g in given.values())
+        worths = {w.weight * w.osl / given[w.name] for w in instance.workloads} if proper else set()
+        if prices or len(worths) != 1:
             raise BadCertificate("its weights are not those of the objective")
         return value * worths.pop()
     wanted = {p.name: Fraction(1) if instance.objective == "gpus" else p.usd_per_gpu_hour for p in instance.pools}
@@ -308,9 +310,10 @@ def cheapest(kinds: Sequence[Any], flow: int, alone: bool, most: int) -> int:
     best: int = min(singles, default=beyond)
     labels: dict[frozenset[str], list[tuple[int, int]]] = {frozenset(): [(0, 0)]}
     for kind in ordered[:-1]:
-        best = _extend(labels, kind, last, flow, best, step, alone, most)
-        if sum(map(len, labels.values())) > most:
+        found = _extend(labels, kind, last, flow, best, step, alone, most)
+        if found is None:
             return floor
+        best = found
     for pools, group in labels.items():
         for price, carried in group if not (alone and last.pool in pools) else ():
             count = -(-(flow - carried) // last.rate)
@@ -342,8 +345,8 @@ def _extend(
     step: int,
     alone: bool,
     most: int,
-) -> int:
-    """Adds replicas of a kind to all labels; returns the lowest price of a whole cover so far."""
+) -> int | None:
+    """Adds replicas of a kind to all labels; the lowest price of a whole cover so far, None with too many labels."""
     added: dict[frozenset[str], list[tuple[int, int]]] = {}
     for pools, group in labels.items():
         if alone and kind.pool in pools:
@@ -355,14 +358,22 @@ def _extend(
                 if rest <= 0:
                     best = min(best, paid)
                     break
-                if paid + -(-rest * last.price // (last.rate * step)) * step >= best or len(target) > most:
+                if paid + -(-rest * last.price // (last.rate * step)) * step >= best:
                     break
                 target.append((paid, flow - rest))
+                if len(target) > 2 * most:
+                    target[:] = _better(target)
+                    if len(target) > most:
+                        return None  # a label that is left out may be the best one
     for pools, group in added.items():
-        merged = sorted(labels.get(pools, []) + group, key=lambda label: (label[0], -label[1]))
-        kept: list[tuple[int, int]] = []
-        for price, carried in merged:
-            if not kept or carried > kept[-1][1]:
-                kept.append((price, carried))
-        labels[pools] = kept
-    return best
+        labels[pools] = _better(labels.get(pools, []) + group)
+    return best if sum(map(len, labels.values())) <= most else None
+
+
+def _better(labels: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The labels that no other beats: by rising price, each carrying more."""
+    kept: list[tuple[int, int]] = []
+    for price, carried in sorted(labels, key=lambda label: (label[0], -label[1])):
+        if not kept or carried > kept[-1][1]:
+            kept.append((price, carried))
+    return kept

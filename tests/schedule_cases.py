@@ -90,7 +90,18 @@ def oracle_case(given: Problem) -> oracle.Case:
         current=given.current,
         max_changes=given.max_changes,
         switching=given.switching(given.columns[given.fleet.switches[0][1]]) if given.fleet.switches else Fraction(0),
+        least=tuple((role, least) for (_, role), least in given.fleet.instance.serving.min_replicas.items()),
     )
+
+
+def with_least(given: Problem, seed: int) -> Problem:
+    """The problem with a least number of replicas for one role or more."""
+    rng = random.Random(seed)
+    roles = sorted({column.role for column in given.columns})
+    least = {("toy", role): rng.randint(1, 3) for role in rng.sample(roles, rng.randint(1, len(roles)))}
+    serving = replace(given.fleet.instance.serving, min_replicas=least)
+    instance = replace(given.fleet.instance, serving=serving)
+    return replace(given, fleet=replace(given.fleet, instance=instance))
 
 
 def draw(seed: int, folder: Path) -> Problem:

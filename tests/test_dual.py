@@ -86,6 +86,21 @@ def test_a_search_that_is_stopped_gives_a_bound(monkeypatch: pytest.MonkeyPatch)
     assert weaker
 
 
+def test_few_labels_never_make_a_price_too_high() -> None:
+    for seed in (228, 355, 566, 626, *range(1000, 1300)):
+        rng = random.Random(seed)
+        many, high = rng.randint(3, 5), rng.choice((6, 12, 30))
+        low = high // 2
+        items = [
+            Item(i, rng.randint(low, high), rng.randint(low, high), rng.choice("abcdef"), rng.randint(2, 4))
+            for i in range(many)
+        ]
+        flow = rng.randint(high, high * 8)
+        wanted = brute(items, flow, False)
+        for most in (3, 4, 6, 10, 15) if wanted is not None else ():
+            assert cheapest(items, flow, False, most) <= wanted, (seed, most)
+
+
 def parts_of(path: Path) -> tuple[Instance, EngineSet, Candidates]:
     """An instance file with its engines and points."""
     instance = read_instance(path)
@@ -206,6 +221,11 @@ def test_verify_evaluates_the_bound_again(closed: Result, path: Path, tmp_path: 
         outcome = check_file(path, file)
         assert not outcome.ok, wrong
         assert any("dual_bound" in line for line in outcome.lines), wrong
+    bare = {key: value for key, value in document.items() if key != "dual_bound"}
+    for broken in (bare, {**document, "dual_bound": {**certificate, "value": "1/0"}}):
+        file.write_text(json.dumps(broken), "utf-8")
+        outcome = check_file(path, file)
+        assert not outcome.ok and any("dual_bound" in line for line in outcome.lines)
 
 
 def test_a_certificate_is_read_carefully(closed: Result) -> None:
@@ -220,6 +240,26 @@ def test_a_certificate_is_read_carefully(closed: Result) -> None:
             bound_again(closed.instance, closed.engines, broken)
     with pytest.raises(BadCertificate, match="prices"):
         certified(closed.instance, closed.engines, {**certificate, "prices": {}})
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "-11"])
+def test_a_certificate_of_another_measure_proves_nothing(weight: str) -> None:
+    """Of minus the throughput every number is a bound that looks as tight as one likes."""
+    result = solve("tiny-rate-match", Options(dual=False))
+    name = result.instance.workloads[0].name
+    forged = {"weights": {name: weight}, "prices": {}, "multipliers": [], "workloads": {name: "0"}, "value": "0"}
+    with pytest.raises(BadCertificate, match="weights"):
+        certified(result.instance, result.engines, forged)
+
+
+def test_an_interrupt_while_the_bound_is_checked_keeps_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> Fraction:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planner, "wants", large)
+    monkeypatch.setattr("solver.dual.bound_again", interrupt)
+    result = solve("two-models-h200-96", QUICK)
+    assert (result.status, result.feasibility) == ("feasible", "verified exactly")
 
 
 def test_duality_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

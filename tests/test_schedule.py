@@ -15,9 +15,19 @@ from solver.scheduling.problem import Problem
 from solver.scheduling.rules import Rules
 from solver.scheduling.schedule import solved
 from solver.scheduling.search import Search, floors_of
+from solver.scheduling.shortage import Shortage
 from solver.scheduling.static import static_of
 from tests.oracles import schedule as oracle
-from tests.schedule_cases import demand, draw, draw_two_pools, instance_of, oracle_case, problem, row
+from tests.schedule_cases import (
+    demand,
+    draw,
+    draw_two_pools,
+    instance_of,
+    oracle_case,
+    problem,
+    row,
+    with_least,
+)
 
 QUICK = Controls(time_limit_s=20)
 
@@ -73,6 +83,22 @@ def test_two_pools_against_enumeration(tmp_path: Path) -> None:
         pools = {given.columns[j].engine.pool.name for j, count in enumerate(found.best.plan.held[0]) if count}
         divided += len(pools) == 2
     assert divided
+
+
+def test_least_replicas_against_enumeration(tmp_path: Path) -> None:
+    """They hold for a role over all pools, and only where the workload is served."""
+    outcomes = []
+    for seed in range(500_000, 500_040):
+        given = with_least(draw_two_pools(seed, tmp_path) if seed % 2 else draw(seed, tmp_path), seed)
+        if len(given.columns) > 3:
+            continue
+        right, found = expected(given), solved(given, QUICK)
+        outcomes.append(found.status)
+        assert found.value == right, seed
+        if right is not None:
+            assert found.bound is not None and found.feasibility == "verified exactly", seed
+            assert (found.bound >= right) if given.is_maximised else (found.bound <= right), seed
+    assert outcomes.count("optimal") > 15 and outcomes.count("infeasible") > 3
 
 
 @pytest.mark.parametrize("seed", range(200, 224))
@@ -321,3 +347,10 @@ def test_what_has_no_lasting_place_is_moved_and_charged(tmp_path: Path) -> None:
     assert found.value == Fraction(16, 60) + Fraction(30, 3600)  # a cold start of 30 s on one GPU beside what is held
     fixed = candidate_of(Plan.of(given, held[:2] + held[1:2] * 2, {}))
     assert fixed is not None and fixed.migrations == 0
+
+
+def test_at_most_is_said_of_one_workload_only() -> None:
+    short = Shortage(0, "chat", Fraction(5), Fraction(1), 1, True, 8, "toy", "by hand")
+    assert "serves at most 1" in short.lines(Fraction(60))[0]
+    shared = replace(short, is_shared=True).lines(Fraction(60))[0]
+    assert "at most" not in shared and "most output tokens in all, it serves 1" in shared

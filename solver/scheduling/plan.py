@@ -135,23 +135,52 @@ class Plan:
 
     def _role(self, period: int, demand: Fraction, places: list[int]) -> tuple[dict[int, int], Fraction]:
         """The engines of a role that serve the most, ``engines_per_role`` in a pool, and the replicas needed."""
-        problem, by_pool = self.problem, dict[str, list[int]]()
-        most = problem.fleet.instance.serving.engines_per_role
-        for place in places:
-            by_pool.setdefault(problem.columns[place].engine.pool.name, []).append(place)
+        columns = self.problem.columns
+        rates = {p: self.ready(period, p) * columns[p].requests_per_s for p in places}
+        engines, least = self._engines(period, {p: rate for p, rate in rates.items() if rate > 0})
         chosen, total = dict[int, int](), Fraction(0)
-        for mine in by_pool.values():
-            rates = {p: self.ready(period, p) * problem.columns[p].requests_per_s for p in mine}
-            for place in sorted(mine, key=lambda p: -rates[p])[:most]:
-                if rates[place] > 0 and total < demand:
-                    column = problem.columns[place]
-                    least = problem.fleet.instance.serving.min_replicas.get(
-                        (column.engine.workload.name, column.role), 0
-                    )
-                    missing = -(-(demand - total) // column.requests_per_s)
-                    chosen[place] = min(self._whole(period, place), max(int(missing), least))
-                    total += rates[place]
+        for place in engines:
+            missing = -(-max(Fraction(0), demand - total) // columns[place].requests_per_s)
+            count = min(self._whole(period, place), max(int(missing), least - sum(chosen.values())))
+            if count > 0:
+                chosen[place] = count
+                total += rates[place]
         return chosen, total
+
+    def _engines(self, period: int, rates: Mapping[int, Fraction]) -> tuple[list[int], int]:
+        """
+        The engines of the highest rate in all whose ready replicas are as many as ``min_replicas`` asks for.
+
+        None where no choice has so many. All numbers of replicas, up to those asked for, are carried from engine to
+        engine with the best choice of each.
+
+        Returns
+        -------
+        tuple
+            Places of the columns, the fastest of a pool first; and the fewest replicas of the role.
+        """
+        columns, serving = self.problem.columns, self.problem.fleet.instance.serving
+        if not rates:
+            return [], 0
+        name, role = (column := columns[min(rates)]).engine.workload.name, column.role
+        least, most = serving.min_replicas.get((name, role), 0), serving.engines_per_role
+        by_pool: dict[str, list[int]] = {}
+        for place in sorted(rates, key=lambda p: -rates[p]):
+            by_pool.setdefault(columns[place].engine.pool.name, []).append(place)
+        best: dict[int, tuple[Fraction, tuple[int, ...]]] = {0: (Fraction(0), ())}
+        for mine in by_pool.values():
+            here = {(replicas, 0): found for replicas, found in best.items()}
+            for place in mine:
+                for (replicas, engines), (rate, places) in list(here.items()):
+                    if most is None or engines < most:
+                        key = min(least, replicas + self._whole(period, place)), engines + 1
+                        if key not in here or here[key][0] < rate + rates[place]:
+                            here[key] = rate + rates[place], (*places, place)
+            best = {}
+            for (replicas, _), found in here.items():
+                if replicas not in best or best[replicas][0] < found[0]:
+                    best[replicas] = found
+        return list(best.get(least, (Fraction(0), ()))[1]), least
 
     def _whole(self, period: int, place: int) -> int:
         """Replicas of a column that serve through at least a part of a period."""

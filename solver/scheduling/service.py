@@ -7,9 +7,11 @@ from fractions import Fraction
 
 import pulp
 
+from costmodels.operating_curve import Role
 from solver.formulation.scaling import short_down, short_up
 from solver.instance import Workload
 from solver.scheduling.draft import Linear, ScheduleModel, pasts, switched_in, total
+from solver.scheduling.problem import Problem
 
 
 def serve(model: ScheduleModel, period: int, workload: Workload) -> None:
@@ -31,18 +33,27 @@ def serve(model: ScheduleModel, period: int, workload: Workload) -> None:
         most = problem.demand.of(name, period)
         model.missed[period, name] = pulp.LpVariable(f"z{period}_w{number}", 0, short_up(most))
     taken = []
+    rests = problem.may_fall_short and any(_least(problem, name, r) for way in allowed for r in roles[way])
     for index, (way, places) in enumerate(sorted(allowed.items())):
         used: Linear = 1
-        if len(allowed) > 1:
+        if len(allowed) > 1 or rests:
             used = pulp.LpVariable(f"m{period}_w{number}_{index}", 0, 1, pulp.LpInteger)
             taken.append(used)
         for role in roles[way]:
             mine = [p for p in places if problem.columns[p].role == role]
             _role(model, period, workload, f"t{period}_w{number}_{index}_{role}", used, mine)
     if taken:
-        model.add(f"C2_way_t{period}_w{number}", total(taken) == 1)
-    elif not allowed and not problem.may_fall_short:
+        model.add(f"C2_way_t{period}_w{number}", total(taken) <= 1 if rests else total(taken) == 1)
+    if rests or (problem.may_fall_short and not allowed):  # served by nobody, all is missed
+        asked = short_down(problem.demand.of(name, period))
+        model.add(f"C8_none_t{period}_w{number}", model.missed[period, name] + asked * total(taken) >= asked)
+    elif not allowed:
         model.add(f"C8_t{period}_w{number}", total([]) >= 1)
+
+
+def _least(problem: Problem, workload: str, role: Role) -> int:
+    """The fewest replicas of a role that serve where the workload is served, over all pools."""
+    return problem.fleet.instance.serving.min_replicas.get((workload, role), 0)
 
 
 def _role(model: ScheduleModel, period: int, workload: Workload, name: str, used: Linear, places: list[int]) -> None:
@@ -88,6 +99,7 @@ def _one_engine(
         last = max(Fraction(0), demand - rate * (needed - 1))
         if not column.warms_in_parts:
             rounded.append(short_down(last * needed) * choice - short_up(last) * serving)
+    _at_least(model, period, workload, name, used, places)
     missed = model.missed[period, workload.name]
     model.add(f"C8_{name}", missed >= total(rows))
     if rounded:
@@ -103,11 +115,30 @@ def _serving(model: ScheduleModel, period: int, place: int, name: str, choice: L
     model.serving[period, place] = serving
     if not isinstance(choice, int):
         model.add(f"C5_{name}_{place}", serving <= most * choice)
-    least = problem.fleet.instance.serving.min_replicas.get((column.engine.workload.name, column.role))
-    if least is not None and problem.fleet.instance.serving.engines_per_role == 1:
-        model.add(f"C7_least_{name}_{place}", serving >= least * choice)
     _ready(model, period, place, f"{name}_{place}", serving, None)
     return serving
+
+
+def _at_least(
+    model: ScheduleModel, period: int, workload: Workload, name: str, used: Linear, places: list[int]
+) -> None:
+    """C7: replicas of all engines of a role that serve, whole ones that are ready, >= ``min_replicas`` of the role."""
+    problem = model.problem
+    if not places or not (least := _least(problem, workload.name, problem.columns[places[0]].role)):
+        return
+    counted = []
+    for place in places:
+        column, replicas = problem.columns[place], model.serving[period, place]
+        if column.warms_in_parts:  # those that serve a part of the period count, too
+            most, choice = column.most, model.chosen[period, place]
+            replicas = pulp.LpVariable(f"k{period}_{place}", 0, most, pulp.LpInteger)
+            if not isinstance(choice, int):
+                model.add(f"C7_chosen_{name}_{place}", replicas <= most * choice)
+            terms, _ = _lost(model, period, place)
+            whole = model.held[period, place] - total(variable for loss, variable in terms if loss == 1)
+            model.add(f"T3_{name}_{place}_counted", whole >= replicas)
+        counted.append(replicas)
+    model.add(f"C7_least_{name}", total(counted) >= least * used)
 
 
 def _several_engines(
@@ -131,9 +162,7 @@ def _several_engines(
     served = total(rate * variable for rate, variable in terms)
     missed = model.missed[period, workload.name] if problem.may_fall_short else 0
     model.add(f"C8_{name}", served + missed >= short_down(demand) * used)
-    least = problem.fleet.instance.serving.min_replicas.get((workload.name, problem.columns[places[0]].role))
-    if least is not None and not problem.may_fall_short:
-        model.add(f"C7_least_{name}", total(variable for _, variable in terms) >= least * used)
+    _at_least(model, period, workload, name, used, places)
 
 
 def _ready(model: ScheduleModel, period: int, place: int, name: str, needed: Linear, share: Fraction | None) -> None:

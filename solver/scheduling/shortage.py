@@ -38,6 +38,8 @@ class Shortage:
         The pool.
     proof
         How it is proved that no plan meets every demand.
+    is_shared
+        Whether other workloads take GPUs, too: then what is served is a choice, that of the most output tokens in all.
     """
 
     period: int
@@ -49,6 +51,7 @@ class Shortage:
     gpus: int | None
     pool: str
     proof: str
+    is_shared: bool = False
 
     def lines(self, period_s: Fraction) -> list[str]:
         """For the report."""
@@ -56,7 +59,10 @@ class Shortage:
         name, demand, served = self.workload, float(self.demand), float(self.served)
         count = f"{self.periods} period falls" if self.periods == 1 else f"{self.periods} periods fall"
         if self.is_alone:
-            first = f"{place}: {name} asks for {demand:,.6g} requests/s, the fleet serves at most {served:,.6g}"
+            most = "where the fleet serves the most output tokens in all, it serves" if self.is_shared else None
+            first = (
+                f"{place}: {name} asks for {demand:,.6g} requests/s, {most or 'the fleet serves at most'} {served:,.6g}"
+            )
         else:
             first = (
                 f"{place}: {name} asks for {demand:,.6g} requests/s, of which {served:,.6g} can be ready; "
@@ -139,7 +145,7 @@ def _alone(problem: Problem, period: int, served: dict[str, Fraction], proof: st
     )
     pool = problem.columns[problem.fleet.of(workload)[0]].engine.pool.name if problem.fleet.of(workload) else ""
     return Shortage(period, workload, problem.demand.of(workload, period), served[workload], max(1, too_much), True,
-                    _enough(problem, period, pool), pool, proof)  # fmt: skip
+                    _enough(problem, period, pool), pool, proof, len(weights) > 1)  # fmt: skip
 
 
 def _enough(problem: Problem, period: int, pool: str) -> int | None:

@@ -25,7 +25,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class Case:
-    """A tiny problem; ``switches`` are pairs of columns, ``price`` what a missed request/s costs in a period."""
+    """A tiny problem; ``switches`` are pairs of columns, ``price`` what a missed request/s costs in a period.
+
+    ``least`` has roles with the fewest replicas that serve where the role does.
+    """
 
     engines: tuple[Engine, ...]
     switches: tuple[tuple[int, int], ...]
@@ -35,19 +38,26 @@ class Case:
     current: tuple[int, ...] | None = None
     max_changes: int | None = None
     switching: Fraction = Fraction(0)
+    least: tuple[tuple[str, int], ...] = ()
 
 
 State = tuple[tuple[int, ...], tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]]
 """What is held, and for each of the last periods, the latest first, what started and what switched in."""
 
 
-def served(case: Case, ready: Sequence[Fraction], demand: Fraction) -> Fraction:
-    """The most requests/s: in each pool one engine co-located, or one for each of two roles."""
-    best: dict[tuple[str, int], Fraction] = {}
-    for engine, count in zip(case.engines, ready):
-        key = (engine.role, engine.pool)
-        best[key] = max(best.get(key, Fraction(0)), engine.rate * count)
-    sums = {role: sum((rate for (r, _), rate in best.items() if r == role), Fraction(0)) for role, _ in best}
+def served(case: Case, ready: Sequence[Fraction], whole: Sequence[int], demand: Fraction) -> Fraction:
+    """The most requests/s: in each pool one engine co-located, or one for each of two roles; ``whole`` count."""
+    sums: dict[str, Fraction] = {}
+    for role in {engine.role for engine in case.engines}:
+        pools = [
+            [None, *(j for j, e in enumerate(case.engines) if (e.role, e.pool) == (role, pool))]
+            for pool in range(len(case.gpus))
+        ]
+        for choice in product(*pools):
+            used = [j for j in choice if j is not None]
+            if sum(whole[j] for j in used) >= dict(case.least).get(role, 0):
+                rate = sum((case.engines[j].rate * ready[j] for j in used), Fraction(0))
+                sums[role] = max(sums.get(role, Fraction(0)), rate)
     joined = min(sums.get("prefill", Fraction(0)), sums.get("decode", Fraction(0)))
     return min(demand, max(joined, sums.get("colocated", Fraction(0))))
 
@@ -134,7 +144,7 @@ def step_cost(
     case: Case, held: tuple[int, ...], recent: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], demand: Fraction
 ) -> Fraction | None:
     """What a period costs; None where its demand is not met and must be."""
-    ready = []
+    ready, whole = [], []
     for j, engine in enumerate(case.engines):
         lost = sum(
             (loss * recent[k][0][j] for k, loss in enumerate(engine.start_losses) if k < len(recent)), Fraction(0)
@@ -143,7 +153,10 @@ def step_cost(
             (loss * recent[k][1][j] for k, loss in enumerate(engine.switch_losses) if k < len(recent)), Fraction(0)
         )
         ready.append(held[j] - lost)
-    missed = demand - served(case, ready, demand)
+        late = sum(recent[k][0][j] for k, loss in enumerate(engine.start_losses) if k < len(recent) and loss == 1)
+        late += sum(recent[k][1][j] for k, loss in enumerate(engine.switch_losses) if k < len(recent) and loss == 1)
+        whole.append(held[j] - late)
+    missed = demand - served(case, ready, whole, demand)
     if missed and case.price is None:
         return None
     cost = sum((n * e.holding for n, e in zip(held, case.engines)), Fraction(0))
