@@ -143,7 +143,7 @@ def drawn(seed: int) -> tuple[dict[str, Any], Rows, str, int] | None:
 def test_against_every_plan_placement_and_loss(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solver.survival.model.MOST_LOSSES", most)
     compared = feasible = dearer = 0
-    for seed in range(60 if most else 25):
+    for seed in range(60 if most else 45):
         case = drawn(seed)
         if case is None:
             continue
