@@ -35,6 +35,10 @@ class Guarded(click.Group):
         listen(ctx)
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if not is_json():
+                raise
+            fail(error.format_message())
         except (click.exceptions.Exit, click.ClickException, click.Abort, SystemExit):
             raise
         except KeyboardInterrupt:

@@ -193,7 +193,8 @@ def survive_lines(result: Result) -> Iterator[str]:
 
 
 def _infeasible(result: Result) -> Iterator[str]:
-    yield "what would make it feasible, each change alone, nearest limit:"
+    if result.reasons:
+        yield "what would make it feasible, each change alone, nearest limit:"
     for reason in result.reasons:
         yield f"  {reason['text']}"
     if result.run.dropped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,19 @@ def test_a_demand_that_nothing_meets(toy: Path) -> None:
     assert "period 2 (from 00:01): toy asks for 50 requests/s, the fleet serves at most 9" in done.output
     assert "what would do for that period: 48 GPUs in pool toy" in done.output
     priced = scheduled(toy, "--shortfall-price", "10")
-    assert priced.exit_code == 0 and "short in 1 periods" in priced.output
+    assert priced.exit_code == 0 and "short in 1 period, most" in priced.output
+    assert "what is not served counts 24,600 GPU-hours in the value above" in priced.output
+    (toy / "rates.csv").write_text("start_s,requests_per_s\n0,40\n60,50\n120,30\n")
+    assert "3 periods fall short" in scheduled(toy).output
     assert scheduled(toy, "--objective", "goodput").exit_code == 0
+
+
+def test_a_demand_out_of_all_proportion_keeps_to_the_limit() -> None:
+    words = ("--trace", "azure-conversation-2023", "--rate-scale", "1000000", "--shortfall-price", "1")
+    begun = time.monotonic()
+    done = run(Path(), "schedule", "llama-70b-h200-72", *words, "--time-limit", "3")
+    assert done.exit_code == 4, done.output
+    assert "FEASIBLE" in done.output and time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(

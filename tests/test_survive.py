@@ -143,7 +143,7 @@ def drawn(seed: int) -> tuple[dict[str, Any], Rows, str, int] | None:
 def test_against_every_plan_placement_and_loss(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solver.survival.model.MOST_LOSSES", most)
     compared = feasible = dearer = 0
-    for seed in range(60 if most else 40):
+    for seed in range(60 if most else 45):
         case = drawn(seed)
         if case is None:
             continue
@@ -231,10 +231,32 @@ def test_other_commands_refuse_it(tmp_path: Path) -> None:
     document["cost_model"]["path"] = str(path.parent / document["cost_model"]["path"])
     file = tmp_path / "survive.json"
     file.write_text(json.dumps(document))
-    for command in (("whatif", str(file), "--vary", "gpus=8:64"), ("robust", str(file), "--error", "5%")):
+    others = (
+        ("whatif", str(file), "--vary", "gpus=8:64"),
+        ("robust", str(file), "--error", "5%"),
+        ("explain", str(file)),
+    )
+    for command in others:
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 2
         assert "$.serving.survive: is covered by solve and verify" in result.output
+
+
+def test_results_are_written_and_too_large_a_loss_names_the_largest(tmp_path: Path) -> None:
+    document = json.loads(resolve("tiny-cost").read_text())
+    document["cost_model"]["path"] = str(resolve("tiny-cost").parent / document["cost_model"]["path"])
+    for pool in document["pools"]:
+        pool |= {"gpus": 8, "nvlink_domain_gpus": 4, "gpus_per_node": 4}
+    found = {}
+    for lost in (1, 2, 3, 4):
+        document["serving"] = {"survive": {"nodes": lost}}
+        (tmp_path / "i.json").write_text(json.dumps(document))
+        done = CliRunner().invoke(main, ["solve", str(tmp_path / "i.json"), "-o", str(tmp_path / "r.json")])
+        found[lost] = json.loads((tmp_path / "r.json").read_text())
+        assert done.exit_code == {"optimal": 0, "infeasible": 3}[found[lost]["status"]]
+    most = max(lost for lost in found if found[lost]["status"] == "optimal")
+    assert most < 4
+    assert [found[4]["infeasibility"][0][key] for key in ("given", "nearest")] == [4, most]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from solver.instance import Instance
 from solver.load import load_instance
 from solver.result import Status
 from solver.slack import slacks
+from solver.survival.run import refuse_survive
 
 MOST_JOINT = 12
 """Correction sets whose nearest changes are looked for."""
@@ -59,6 +60,7 @@ def explain(
     """
     started = time.perf_counter()
     instance, folder = load_instance(what, folder)
+    refuse_survive(instance, "explain")
     clock = Clock(controls or Controls())
     probe = Probe(instance, cost_model_of(instance, folder), clock, progress or (lambda _: None))
     engines = probe.engines(instance)

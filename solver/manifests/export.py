@@ -195,7 +195,10 @@ def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
         As :func:`check_folder`, or when writing fails; nothing is left behind.
     """
     check_folder(folder)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export."))
+    try:
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".export."))
+    except OSError as error:
+        raise InputError([Fault(str(folder), f"cannot be written: {error.strerror or error}")]) from None
     try:
         for name, text in files.items():
             (made / name).write_text(text, "utf-8")

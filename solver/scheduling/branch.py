@@ -89,10 +89,14 @@ class Tree:
         ends = [node.bound for node in self._open[:1]] + ([self._closed] if self._closed is not None else [])
         return min(ends, default=None)
 
-    def improve(self, stop: Callable[[Fraction | None, Fraction | None], bool]) -> None:
-        """Goes on until nothing is open below the best value, or ``stop(best, bound)`` says so."""
+    def improve(
+        self,
+        stop: Callable[[Fraction | None, Fraction | None], bool],
+        left: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Goes on until nothing is open below the best value, or ``stop(best, bound)`` says so; ``left()`` seconds."""
         while self._open and not stop(self.best, self.bound):
-            self._next(None)
+            self._next(left())
 
     def _enough(self, bound: Fraction) -> bool:
         """Whether nothing better can lie above a bound; where values are no whole numbers, nothing that is seen."""

@@ -92,7 +92,12 @@ def _totals(answer: Schedule) -> list[str]:
         worst = float(plan.shortfall(period, workload))
         periods = len({t for t, _ in short})
         at = clock(period, answer.problem.demand.period_s)
-        found.append(f"short in {periods} periods, most at {at}: {worst:,.6g} requests/s of {workload} are not served")
+        many = "1 period" if periods == 1 else f"{periods} periods"
+        found.append(f"short in {many}, most at {at}: {worst:,.6g} requests/s of {workload} are not served")
+        if answer.problem.shortfall_price is not None:
+            weights = {w.name: answer.problem.missing(w) for w in answer.problem.fleet.instance.workloads}
+            priced = float(sum(plan.shortfall(t, w) * weights[w] for t, w in short))
+            found.append(f"what is not served counts {priced:,.6g} {UNITS[answer.problem.kind]} in the value above")
     moves = answer.best.migrations
     moved = "no running replica is moved" if not moves else f"{moves} replicas are moved, a cold start charged for each"
     found.append(f"changes: {plan.changes_in_all}; placed in NVLink domains through all periods, {moved}")

@@ -169,7 +169,7 @@ class Search:
             self.tree.start(self._left())
             if not self.tree.is_empty and not self._enough(self._value, self.tree.bound):
                 self._backend()
-                self.tree.improve(self._enough)
+                self.tree.improve(self._enough, self._left)
         except KeyboardInterrupt:
             self.is_stopped = self.is_interrupted = True
         except BackendError:
@@ -234,7 +234,7 @@ class Search:
     def _backend(self) -> None:
         """Asks SCIP for plans, first with few columns where there are many; its word on the bound is not used."""
         places = self._likely()
-        if len(self.tree.names) > MANY_VARIABLES and len(places) < len(self.problem.columns):
+        if len(self.tree.names) > MANY_VARIABLES and 0 < len(places) < len(self.problem.columns):
             few = _few(self.problem, places)
             model = build(few)
             values = self._asked(model, None)

@@ -29,7 +29,7 @@ class Shortage:
     demand, served
         Requests/s asked for, and the most that is served.
     periods
-        How many periods fall short.
+        How many periods fall short; with several workloads those at least that ask for no less of any.
     is_alone
         Whether the period could not be served even if it stood alone; else changes take too long.
     gpus
@@ -137,12 +137,11 @@ def _proof(found: Found) -> str | None:
 def _alone(problem: Problem, period: int, served: dict[str, Fraction], proof: str) -> Shortage:
     short = {w: problem.demand.of(w, period) - rate for w, rate in served.items()}
     workload = max(short, key=lambda w: short[w])
-    weights = {name: max(rates) for name, rates in problem.demand.requests_per_s.items()}
-    too_much = sum(
-        1
-        for t in range(problem.periods)
-        if all(problem.demand.of(w, t) >= problem.demand.of(w, period) for w in weights)
-    )
+    asked = problem.demand.requests_per_s
+    if len(asked) == 1:
+        too_much = sum(rate > served[workload] for rate in asked[workload])
+    else:
+        too_much = sum(all(rates[t] >= rates[period] for rates in asked.values()) for t in range(problem.periods))
     pool = problem.columns[problem.fleet.of(workload)[0]].engine.pool.name if problem.fleet.of(workload) else ""
     return Shortage(period, workload, problem.demand.of(workload, period), served[workload], max(1, too_much), True,
                     _enough(problem, period, pool), pool, proof, len(weights) > 1)  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from solver.deployment import Deployment
-from solver.report import report
+from solver.result import Result
 from solver.simulation.ask import Asked, Traffic, arrivals_of, asked_of, deployment_of, read_plan, solved
 from solver.simulation.promise import life_s, mean_rates, planned_rates
 from solver.simulation.router import Policy
@@ -19,13 +19,13 @@ class NoPlan(ValueError):
 
     Parameters
     ----------
-    status, report
-        Why: the status of the result, and what it says.
+    result
+        Why: the result without a plan.
     """
 
-    def __init__(self, status: str, report: str) -> None:
-        super().__init__(f"no plan to simulate: {status}")
-        self.status, self.report = status, report
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"no plan to simulate: {result.status}")
+        self.result = result
 
 
 def simulate(
@@ -91,7 +91,7 @@ def simulate(
 def _best(asked: Asked) -> Deployment:
     result = solved(asked)
     if result.deployment is None:
-        raise NoPlan(result.status, report(result))
+        raise NoPlan(result)
     return result.deployment
 
 

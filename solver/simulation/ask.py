@@ -24,6 +24,8 @@ from solver.traffic.times import seconds_of
 
 LEAST_REQUESTS, MOST_REQUESTS, LIVES = 20_000, 100_000, 20
 """How long a stream of unsaid length is."""
+MOST_SIMULATED = 10_000_000
+"""Requests of a stream: more do not fit into the memory of a usual machine."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class Traffic:
             got = " and ".join(f"--{name}" for name in given) or "none"
             raise InputError([Fault("traffic", f"got {got}, must be one of --trace, --poisson, --deterministic")])
         of_trace = {"--rate-scale": self.rate_scale != "1", "--time-scale": self.time_scale != "1"}
+        of_trace["--workload"] = self.workload is not None
         of_stream = {"--requests": self.requests is not None, "--duration": self.duration is not None}
         wrong = [name for name, is_given in (of_stream if self.trace else of_trace).items() if is_given]
         if wrong:
@@ -189,6 +192,9 @@ def arrivals_of(
     count = traffic.requests or max(LEAST_REQUESTS, min(MOST_REQUESTS, int(rate * Fraction(life_s) * LIVES)))
     if traffic.duration is not None:
         count = max(1, int(rate * seconds_of(traffic.duration, "--duration")))
+    if count > MOST_SIMULATED:
+        option = "--requests" if traffic.duration is None else "--duration"
+        raise InputError([Fault(option, f"makes {count:,} requests, must be at most {MOST_SIMULATED:,}; give less")])
     return of_process(
         instance, [rate * share for share in shares], count=count, poisson=traffic.poisson is not None, seed=seed
     )

@@ -12,6 +12,7 @@ from typing import Any
 from costmodels.errors import Fault, InputError
 from solver.deployment import Deployment
 from solver.report import report
+from solver.result import Result
 from solver.simulation.api import NoPlan, simulate
 from solver.simulation.arrivals import Arrivals
 from solver.simulation.ask import Traffic, asked_of, replication
@@ -36,7 +37,7 @@ class Outcome:
     lines
         What to say.
     document
-        The report file; empty where nothing was simulated.
+        The report file; where nothing was simulated the result that holds no plan.
     ok
         Whether everything that must hold of a run does.
     status
@@ -100,7 +101,7 @@ def with_headroom(
     search = Search(asked, draw, percentile=share, replications=replications, policy=routing, say=told)
     found = search.run()
     if found.plain.result.deployment is None:
-        return Outcome([report(found.plain.result)], status=found.plain.result.status)
+        return _no_plan(found.plain.result)
     status = ("optimal" if found.is_complete else "feasible") if found.best else "unknown"
     return Outcome(headroom_lines(found), headroom_document(found), status=status)
 
@@ -134,8 +135,13 @@ def simulated(
     try:
         found = simulate(instance_file, plan, trace=trace, **given)
     except NoPlan as missing:
-        return Outcome([missing.report], status=missing.status)
+        return _no_plan(missing.result)
     period_s = given_s or Fraction(max(60, ceil(float(found.arrivals.arrival_s[-1]) / 1000)))
     if plot is not None:
         plot_course(found, period_s, plot)
     return Outcome(lines(found), document(found, period_s), ok=all(found.checks.values()))
+
+
+def _no_plan(result: Result) -> Outcome:
+    """The result that holds no plan, as ``solve`` tells it."""
+    return Outcome(report(result).splitlines(), result.as_dict(), status=result.status)

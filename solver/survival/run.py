@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def surviving(
         formulation="points",
         dominance=options.dominance,
         tiebreak=options.tiebreak,
-        parameters={name: value for name, value in vars(options.controls).items() if name != "log"},
+        parameters={name: value for name, value in vars(options.controls).items() if name not in ("log", "watch")},
         points=len(table),
         columns=len(model.columns),
         dropped={**engines.dropped, **table.dropped, **dropped},
@@ -88,8 +89,34 @@ def surviving(
         model_hash=found.model_hash,
         quantum=float(Fraction(1, model.scale)),
     )
-    result = judged(instance, engines, staged, run)
+    reasons = _reasons(instance, engines, survive, bare, options) if found.verdict == "infeasible" else ()
+    result = judged(instance, engines, staged, run, reasons)
     return replace(result, unprotected=bare.objective if bare.status == "optimal" else None)
+
+
+def _reasons(
+    instance: Instance, engines: EngineSet, survive: Survive, bare: Result, options: Options
+) -> tuple[Mapping[str, object], ...]:
+    """Why nothing survives: there is no plan even without a loss, or the largest loss after which demands are met."""
+    if bare.status != "optimal":
+        return bare.reasons
+    most, too_many = 0, survive.lost
+    while too_many - most > 1:
+        less = replace(survive, lost=(most + too_many) // 2)
+        fewer = replace(instance, serving=replace(instance.serving, survive=less))
+        unasked = replace(bare, status="unknown")
+        try:
+            status = surviving(fewer, engines, less, unasked, options, time.perf_counter()).status
+        except InputError:  # more cases than the model takes
+            return ()
+        if status == "infeasible":
+            too_many = less.lost
+        elif status in ("optimal", "feasible"):
+            most = less.lost
+        else:
+            return ()
+    text = f"survive.{survive.kind}: {survive.lost} -> {most or 'none: leave it out'}"
+    return ({"requirement": "survive", "given": survive.lost, "nearest": most, "unit": survive.kind, "text": text},)
 
 
 def _inside(instance: Instance, survive: Survive, table: PointTable) -> tuple[PointTable, dict[str, int]]:

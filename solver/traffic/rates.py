@@ -38,6 +38,7 @@ def periods_of(requests: Requests, period_s: Fraction) -> tuple[tuple[int, ...],
     count = int(last // period_s) + 1
     if count > MOST_PERIODS:
         words = f"got {float(period_s):g} s, which makes {count} periods of the trace, at most {MOST_PERIODS}"
+        words += "; give a longer one"
         raise InputError([Fault("--period", words)])
     borders = np.array([_float_not_below(period_s * i) for i in range(1, count)])
     counts = np.diff(np.searchsorted(requests.arrival_s, borders, side="left"), prepend=0, append=len(requests))

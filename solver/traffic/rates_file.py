@@ -149,7 +149,7 @@ def _rate(where: str, cell: str, faults: list[Fault]) -> Fraction | None:
     except ValueError:
         rate = None
     if rate is None or not 0 <= rate <= MOST_RATE:
-        faults.append(Fault(where, f"got {cell[:60]!r}, must be a number from 0 to {MOST_RATE}"))
+        faults.append(Fault(where, f"got {cell[:60]!r}, must be a plain number from 0 to {MOST_RATE}"))
         return None
     return rate
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from solver.traffic.rates import last_period, periods_of, rates_per_period
+from solver.traffic.rates import last_period, rates_per_period
 from solver.traffic.requests import Requests
 
 if TYPE_CHECKING:
@@ -190,8 +190,11 @@ def _dispersion(requests: Requests) -> dict[int, float]:
     found = {}
     for window in WINDOWS_S:
         if requests.duration_s >= LEAST_WINDOWS * window:
-            counts = np.array(periods_of(requests, Fraction(window))[0][:-1])  # whole windows
-            found[window] = float(counts.var() / counts.mean())
+            whole = int(requests.duration_s // window)
+            where = np.floor_divide(requests.arrival_s, window)
+            counts = np.unique(where[where < whole], return_counts=True)[1].astype(float)  # of windows with arrivals
+            mean = counts.sum() / whole
+            found[window] = float(((counts - mean) ** 2).sum() + (whole - len(counts)) * mean**2) / whole / mean
     return found
 
 

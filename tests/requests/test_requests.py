@@ -246,6 +246,8 @@ def test_statistics_of_known_streams() -> None:
     assert found.dispersion[10] == pytest.approx(1, abs=4 * (2 / 5000) ** 0.5)
     pairs = Requests("b", np.repeat(np.arange(500.0), 2), *(np.ones(1000, dtype=np.int64),) * 2)
     assert statistics_of(pairs, Fraction(60)).dispersion[1] == 0
+    rare = at(*range(0, 10**6, 1000))  # more seconds than a trace may have periods
+    assert statistics_of(rare, Fraction(10**5)).dispersion[1] == pytest.approx(0.999, abs=1e-4)
     lengths = Requests("l", np.arange(4.0), np.array([1, 2, 3, 10]), np.array([1, 1, 1, 1]))
     isl = statistics_of(lengths, Fraction(1)).isl
     assert (isl.mean, isl.p50, isl.p90, isl.most) == (4, 2, 10, 10)

@@ -122,6 +122,8 @@ def test_the_commands(tmp_path: Path) -> None:
         (["--poisson", "-3"], "must be a number above 0"),
         (["--poisson", "0%"], "must be a number above 0"),
         (["--poisson", "3", "--rate-scale", "2"], "has no meaning with --poisson"),
+        (["--poisson", "3", "--workload", "chat"], "has no meaning with --poisson"),
+        (["--poisson", "1000", "--duration", "1000h"], "must be at most 10,000,000"),
         (["--trace", "azure-code-2023", "--requests", "3"], "has no meaning with --trace"),
         (["--trace", "no-such-trace"], "neither a file nor a built-in trace"),
         (["--poisson", "3", "--requests", "3", "--duration", "1m"], "exclude each other"),

@@ -28,6 +28,11 @@ DOCUMENTS = {
     ("report", "tiny-tie", "-o", "PAGE", "--at", "1000000"): ("disagg-error", 2),
     ("frontier", "tiny-tie", "--envelopes"): ("disagg-error", 2),
     ("bench", "tiny-tie", "--compare"): ("disagg-error", 2),
+    ("whatif", "tiny-tie"): ("disagg-error", 2),
+    ("solve", "tiny-tie", "--threads", "x"): ("disagg-error", 2),
+    ("no-such-command",): ("disagg-error", 2),
+    ("simulate", "infeasible-memory", "--poisson", "1"): ("disagg-result", 3),
+    ("headroom", "infeasible-memory", "--poisson", "1"): ("disagg-result", 3),
 }
 
 
