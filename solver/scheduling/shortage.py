@@ -144,7 +144,7 @@ def _alone(problem: Problem, period: int, served: dict[str, Fraction], proof: st
         too_much = sum(all(rates[t] >= rates[period] for rates in asked.values()) for t in range(problem.periods))
     pool = problem.columns[problem.fleet.of(workload)[0]].engine.pool.name if problem.fleet.of(workload) else ""
     return Shortage(period, workload, problem.demand.of(workload, period), served[workload], max(1, too_much), True,
-                    _enough(problem, period, pool), pool, proof, len(weights) > 1)  # fmt: skip
+                    _enough(problem, period, pool), pool, proof, len(asked) > 1)  # fmt: skip
 
 
 def _enough(problem: Problem, period: int, pool: str) -> int | None:
