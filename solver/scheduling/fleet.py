@@ -120,6 +120,8 @@ def _check(instance: Instance) -> None:
         faults.append(Fault("$.serving.rate_match", "decode_covers is not planned through time; set it to min"))
     if serving.hybrid:
         faults.append(Fault("$.serving.hybrid", "is not planned through time; set it to false"))
+    if serving.survive is not None:
+        faults.append(Fault("$.serving.survive", "is not planned through time; leave it out"))
     for index, w in enumerate(instance.workloads):
         joined = "disaggregated" in serving.modes and w.osl != 1 and w.e2el_ms is not None
         if joined and (
