@@ -12,6 +12,7 @@ from solver.backends.base import Controls
 from solver.scheduling.lives import lives
 from solver.scheduling.plan import Plan
 from solver.scheduling.problem import Problem
+from solver.scheduling.report import lines
 from solver.scheduling.rules import Rules
 from solver.scheduling.schedule import solved
 from solver.scheduling.search import Search, floors_of
@@ -354,3 +355,12 @@ def test_at_most_is_said_of_one_workload_only() -> None:
     assert "serves at most 1" in short.lines(Fraction(60))[0]
     shared = replace(short, is_shared=True).lines(Fraction(60))[0]
     assert "at most" not in shared and "most output tokens in all, it serves 1" in shared
+
+
+def test_the_static_plan_is_called_the_best_where_that_is_proved(tmp_path: Path) -> None:
+    toy = instance_of(tmp_path, [row("colocated", 1, 2)], 4)
+    given = problem(tmp_path, toy, demand(toy, 1, 5))
+    answer = solved(given, QUICK)
+    assert answer.is_static_proved and any("the best static plan" in line for line in lines(answer))
+    told = lines(replace(answer, is_static_proved=False))
+    assert any("not proved the best" in line for line in told)

@@ -103,9 +103,8 @@ def _totals(answer: Schedule) -> list[str]:
     found.append(f"changes: {plan.changes_in_all}; placed in NVLink domains through all periods, {moved}")
     if answer.static is not None and answer.static.plan.gpu_hours:
         share = float(1 - plan.gpu_hours / answer.static.plan.gpu_hours)
-        found.append(
-            f"against the best static plan ({float(answer.static.plan.gpu_hours):,.6g} GPU-hours): {share:.1%} saved"
-        )
+        best = "the best static plan" if answer.is_static_proved else "a static plan, not proved the best"
+        found.append(f"against {best} ({float(answer.static.plan.gpu_hours):,.6g} GPU-hours): {share:.1%} saved")
     return found
 
 

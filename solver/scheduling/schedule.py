@@ -58,6 +58,8 @@ class Schedule:
         Gap that counts as done.
     wall_s
         Seconds from instance to answer.
+    is_static_proved
+        Whether it is proved that no better plan never changes.
     """
 
     problem: Problem
@@ -70,6 +72,7 @@ class Schedule:
     found: Found
     gap_asked: float
     wall_s: float
+    is_static_proved: bool = True
 
     @property
     def value(self) -> Fraction | None:
@@ -207,7 +210,8 @@ def solved(problem: Problem, controls: Controls, started: float | None = None) -
     answer = Schedule(
         problem, "unknown", found.best, found.bound, static, "nothing to verify", shortage, found, controls.gap, 0.0
     )
-    return replace(_judged(answer), wall_s=round(time.perf_counter() - started, 3))
+    proved = peak.best is not None and peak.bound == peak.best.value
+    return replace(_judged(answer), is_static_proved=proved, wall_s=round(time.perf_counter() - started, 3))
 
 
 def _judged(answer: Schedule) -> Schedule:
