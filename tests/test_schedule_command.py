@@ -133,9 +133,15 @@ def test_rules_are_checked(toy: Path, text: str, said: str) -> None:
 
 def test_what_is_not_planned_through_time_is_refused(toy: Path) -> None:
     document = json.loads((toy / "toy.json").read_text())
-    document["serving"] = {"hybrid": True, "rate_match": "decode_covers", "survive": {"domains": 1}}
+    document["serving"] = {"hybrid": True, "rate_match": "decode_covers"}
     document["workloads"][0]["sla"] = {"e2el_ms": 5000}
     (toy / "toy.json").write_text(json.dumps(document))
     done = scheduled(toy)
     assert done.exit_code == 2
-    assert done.output.count("error:") == 4, done.output
+    assert done.output.count("error:") == 3
+    document["serving"] = {"survive": {"domains": 1}}
+    document["workloads"][0].update(sla={}, requests_per_s=1)
+    (toy / "toy.json").write_text(json.dumps(document))
+    done = scheduled(toy)
+    assert done.exit_code == 2
+    assert "$.serving.survive: is not planned through time" in done.output
