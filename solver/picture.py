@@ -18,6 +18,7 @@ def blank(width: float, height: float) -> Any:
         When matplotlib is not installed.
     """
     try:
+        import matplotlib  # noqa: F401 - the whole of it, where parts are loaded already
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
