@@ -292,16 +292,8 @@ class Candidates:
         return bool(copies > 0 and copies * int(table.rate[a]) >= int(table.rate[b]))
 
     def _copies(self, a: Engine, b: Engine) -> int:
-        """How many replicas of a fit into the GPUs and the stage groups of one replica of b."""
-        inner, outer = a.curve.partition, b.curve.partition
-        domain = a.pool.nvlink_domain_gpus
-        if inner.stage_group <= domain < outer.stage_group:
-            slots = -(-outer.stage_group // domain) * (domain // inner.stage_group)
-        elif domain < inner.stage_group:
-            slots = -(-outer.stage_group // domain) // -(-inner.stage_group // domain)
-        else:
-            slots = outer.stage_group // inner.stage_group
-        copies = min(slots * outer.pp // inner.pp, outer.gpus // inner.gpus)
+        """How many replicas of a take the place of one of b, where the number of replicas may be bounded."""
+        copies = copies_inside(a, b)
         bounded = (a.workload.name, a.curve.role) in self.instance.serving.max_replicas
         return min(copies, 1) if bounded else copies
 
@@ -334,3 +326,16 @@ def _keys(values: np.ndarray) -> np.ndarray:
     if values.dtype != object:
         return values
     return np.unique(values, return_inverse=True)[1]
+
+
+def copies_inside(a: Engine, b: Engine) -> int:
+    """How many replicas of a fit into the GPUs and the stage groups of one replica of b."""
+    inner, outer = a.curve.partition, b.curve.partition
+    domain = a.pool.nvlink_domain_gpus
+    if inner.stage_group <= domain < outer.stage_group:
+        slots = -(-outer.stage_group // domain) * (domain // inner.stage_group)
+    elif domain < inner.stage_group:
+        slots = -(-outer.stage_group // domain) // -(-inner.stage_group // domain)
+    else:
+        slots = outer.stage_group // inner.stage_group
+    return min(slots * outer.pp // inner.pp, outer.gpus // inner.gpus)

@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from costmodels.errors import Fault, InputError
+from solver.columns import copies_inside
 from solver.engines import Engine, EngineSet
 from solver.instance import Instance
 from solver.points import PointTable
@@ -233,7 +234,7 @@ def _covers(instance: Instance, a: list[EngineColumn], b: list[EngineColumn], co
     if first.pool.name != second.pool.name or first.workload.name != second.workload.name:
         return False
     bounded = any((c.engine.workload.name, c.role) in instance.serving.max_replicas for c in (*a, *b))
-    most = _copies(first, second)
+    most = copies_inside(first, second)
     copies = min(most, 1) if bounded or counted else most
     return copies > 0 and all(any(_beats(x, y, copies) for x in a) for y in b)
 
@@ -245,16 +246,3 @@ def _beats(a: EngineColumn, b: EngineColumn, copies: int) -> bool:
 
 def _no_later(a: Losses, b: Losses) -> bool:
     return len(a) <= len(b) and all(x <= y for x, y in zip(a, b, strict=False))
-
-
-def _copies(a: Engine, b: Engine) -> int:
-    """How many replicas of ``a`` fit into the GPUs and the stage groups of one of ``b``."""
-    inner, outer = a.curve.partition, b.curve.partition
-    domain = a.pool.nvlink_domain_gpus
-    if inner.stage_group <= domain < outer.stage_group:
-        slots = -(-outer.stage_group // domain) * (domain // inner.stage_group)
-    elif domain < inner.stage_group:
-        slots = -(-outer.stage_group // domain) // -(-inner.stage_group // domain)
-    else:
-        slots = outer.stage_group // inner.stage_group
-    return min(slots * outer.pp // inner.pp, outer.gpus // inner.gpus)
