@@ -37,71 +37,61 @@ class Constants:
 
     Parameters
     ----------
-    bf16, fp8, fp4
-        Fraction of the matrix peak that large matrix products reach.
+    product_compute, product_memory
+        Speed of products with weights against the measured kernels (:mod:`costmodels.kernels`).
     memory
-        Fraction of the memory bandwidth at which weights and activations stream.
+        Fraction of the memory bandwidth at which norms and activations stream.
+    attention_speed
+        Speed of grouped-query attention against the measured kernels (:mod:`costmodels.kernels`).
     prefill_attention, decode_attention
-        Fraction of the matrix peak that attention reaches: prompts, and single queries.
+        Fraction of the matrix peak that attention without a measured kernel reaches: prompts, and single queries.
     kv_memory
-        Fraction of the memory bandwidth at which the KV cache is read.
+        Fraction of the memory bandwidth at which it reads the KV cache.
     latent_speed
         Speed of latent attention (MLA) against the measured kernels (:mod:`costmodels.kernels`).
     expert_compute, expert_memory
         Speed of grouped products over experts against the measured kernels (:mod:`costmodels.kernels`).
-    nvlink, link
-        Fraction of the bandwidth that collectives reach, inside an NVLink domain and across.
+    collective
+        Speed of collectives inside an NVLink domain against the measured kernels (:mod:`costmodels.kernels`).
+    link
+        Fraction of the bandwidth that they reach across domains.
     dispatch
         Speed of tokens sent to their experts and back against the measured kernels (:mod:`costmodels.kernels`).
     dispatch_link
         Fraction of the bandwidth across domains that they reach.
     spread
         How far the GPUs of a domain share what a collective brings across: ``gpus ** spread`` links at once.
-    ring
-        Which part of a collective across domains goes around a ring of all GPUs, instead of once into each domain.
-    reduce
-        Speed of an all-reduce against a reduce-scatter and an all-gather: switches may add, or kernels be better.
     launch_ms
-        Start of one operator.
-    collective_ms, crossing_ms
-        Start of one collective, and what crossing domains adds.
-    ramp_ms
-        What a collective needs to get up to speed: with t at full speed it takes ``t + 2 sqrt(ramp_ms * t)``, as where
-        the message is cut into the best number of pieces that follow one another.
+        Start of one operator, where no kernel says.
+    crossing_ms
+        What crossing domains adds to the start of a collective.
     routing_ms
         Small operators around the experts of one layer.
     attention_ms
         Small operators around the attention of the decodes of one layer.
-    quantise_ms
-        Conversion of the inputs of one product in a narrow format.
     step_ms
         Scheduling, sampling and host work of one step.
     """
 
-    bf16: float = 1.0
-    fp8: float = 1.0
-    fp4: float = 1.0
+    product_compute: float = 1.0
+    product_memory: float = 1.0
     memory: float = 1.0
+    attention_speed: float = 1.0
     prefill_attention: float = 1.0
     decode_attention: float = 1.0
     kv_memory: float = 1.0
     latent_speed: float = 1.0
     expert_compute: float = 1.0
     expert_memory: float = 1.0
-    nvlink: float = 1.0
+    collective: float = 1.0
     link: float = 1.0
     dispatch: float = 1.0
     dispatch_link: float = 1.0
     spread: float = 1.0
-    ring: float = 0.0
-    reduce: float = 1.0
     launch_ms: float = 0.0
-    collective_ms: float = 0.0
     crossing_ms: float = 0.0
-    ramp_ms: float = 0.0
     routing_ms: float = 0.0
     attention_ms: float = 0.0
-    quantise_ms: float = 0.0
     step_ms: float = 0.0
 
 

@@ -5,20 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from costmodels.constants import ARCHITECTURES, Basis, Constants, Path_, constants
-from costmodels.formats import Formats
+from costmodels.constants import ANY, ARCHITECTURES, Basis, Constants, Path_, constants
+from costmodels.formats import FORMATS, Formats
 from costmodels.gpus import Gpu
+from costmodels.kernel_sets import KernelSets, carried, nearest
 from costmodels.kernels import (
+    COARSE,
     DECODES,
+    FEW,
+    FINE_FROM,
+    GATHER,
+    GENTLE,
+    MOST_EXPERTS,
     PROMPTS,
+    REDUCE,
+    REDUCE_MANY,
     SENT,
+    CollectiveKernel,
     ExchangeKernel,
     ExpertKernel,
     LatentKernel,
-    exchange_kernels,
-    expert_kernels,
-    latent_kernels,
-    nearest,
+    ProductKernel,
+    PromptKernel,
+    QueryKernel,
 )
 from costmodels.models import Model
 from costmodels.operators import HIDDEN_BYTES
@@ -30,6 +39,39 @@ How much of the unevenness of the measured kernels there is. Operators were meas
 popularity. For servers a tenth is our choice, since measured rows, most of them of eight ranks, do not tell: the
 fullest of 32 and of 64 ranks then carries 1.8 and 2.5 times the mean of DeepSeek. ``expert_imbalance`` states another.
 """
+
+
+@dataclass(frozen=True)
+class EngineKernels:
+    """
+    The kernels that an engine runs; None: the plain roofline.
+
+    Parameters
+    ----------
+    products, wide
+        Of products with weights, and of those whose weights are bfloat16 whatever the engine's format.
+    experts, few_experts
+        Of experts; in steps of few tokens, where that is another.
+    prompts, queries, latent
+        Of attention of prompts, and of single queries; of latent attention.
+    gather, reduce, reduce_many
+        Of all-gathers and reduce-scatters, and of all-reduces of a few GPUs and of many.
+    many, few
+        Of tokens sent to experts, in steps with prompts and in others.
+    """
+
+    products: ProductKernel | None = None
+    wide: ProductKernel | None = None
+    experts: ExpertKernel | None = None
+    few_experts: ExpertKernel | None = None
+    prompts: PromptKernel | None = None
+    queries: QueryKernel | None = None
+    latent: LatentKernel | None = None
+    gather: CollectiveKernel | None = None
+    reduce: CollectiveKernel | None = None
+    reduce_many: CollectiveKernel | None = None
+    many: ExchangeKernel | None = None
+    few: ExchangeKernel | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +91,15 @@ class Engine:
         See :mod:`costmodels.constants`.
     imbalance
         Load of the fullest expert-parallel rank over the mean, None: as fitted.
+    popularity
+        With which power of its rank the popularity of an expert falls (:data:`costmodels.kernels.GENTLE`).
     dispatches
         Whether tokens go to whole experts and back; None: with attention DP and whole experts.
     exchanged
         GPUs among which dispatched tokens are exchanged; None: all that hold experts. For tables that take the
         exchange of one node for any number of nodes.
     other_kernels
-        How experts, latent attention, and exchanges of prompts and of decodes run, in place of the carried kernels:
-        for fits that leave something out.
+        In place of the carried kernels: for fits that leave something out.
     """
 
     model: Model
@@ -67,9 +110,10 @@ class Engine:
     serving: str | None = None
     basis: Basis = "served"
     imbalance: float | None = None
+    popularity: float = GENTLE
     dispatches: bool | None = None
     exchanged: int | None = None
-    other_kernels: tuple[ExpertKernel, LatentKernel, ExchangeKernel, ExchangeKernel] | None = None
+    other_kernels: EngineKernels | None = None
 
     @property
     def is_dispatched(self) -> bool:
@@ -108,47 +152,54 @@ class Engine:
         return constants(self.basis, self.path, self.gpu, self.serving)
 
     @cached_property
-    def kernel(self) -> ExpertKernel | None:
-        """How products over experts run; None: the plain roofline."""
+    def kernels(self) -> EngineKernels:
+        """The kernels that it runs."""
         if self.basis == "ideal":
+            return EngineKernels()
+        return self.other_kernels or self.kernels_of(carried())
+
+    def kernels_of(self, sets: KernelSets) -> EngineKernels:
+        """The kernels that it runs, of given ones by key."""
+        where, formats = (self.gpu, self.serving), self.formats
+        return EngineKernels(
+            nearest(sets.products, formats.gemm.product, *where),
+            nearest(sets.products, FORMATS["bfloat16"].product, *where),
+            nearest(sets.experts, self.expert_form, *where),
+            self._few_experts(sets),
+            nearest(sets.prompts, f"{formats.fmha.kernel} {formats.kv.kernel}", *where),
+            nearest(sets.queries, formats.kv.kernel, *where),
+            nearest(sets.latent, formats.kv.kernel, *where),
+            nearest(sets.collective, GATHER, *where),
+            nearest(sets.collective, REDUCE, *where),
+            nearest(sets.collective, REDUCE_MANY, *where),
+            nearest(sets.exchange, PROMPTS, *where),
+            nearest(sets.exchange, DECODES, *where),
+        )
+
+    def _few_experts(self, sets: KernelSets) -> ExpertKernel | None:
+        """The kernel of experts of steps of few tokens, where the engine has one."""
+        form, where = self.formats.moe.kernel + FEW, ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
+        is_measured = (form, where, self.serving, ANY) in sets.experts
+        if self.is_dispatched or self.model.experts > MOST_EXPERTS or not is_measured:
             return None
-        if self.other_kernels is not None:
-            return self.other_kernels[0]
-        return nearest(expert_kernels(), self.expert_form, self.gpu, self.serving)
+        return nearest(sets.experts, form, self.gpu, self.serving)
 
     @property
     def expert_form(self) -> str:
         """Name under which the kernel of experts was measured."""
-        return self.formats.moe.kernel + (SENT if self.is_dispatched else "")
+        if self.is_dispatched:
+            return self.formats.moe.kernel + SENT
+        return self.formats.moe.kernel + ("" if self.model.experts_per_token >= FINE_FROM else COARSE)
 
-    @cached_property
-    def latent_kernel(self) -> LatentKernel | None:
-        """How latent attention runs; None: the plain roofline."""
-        if self.basis == "ideal":
-            return None
-        if self.other_kernels is not None:
-            return self.other_kernels[1]
-        return nearest(latent_kernels(), self.formats.kv.kernel, self.gpu, self.serving)
-
-    @cached_property
-    def exchange_kernels(self) -> tuple[ExchangeKernel, ExchangeKernel] | None:
-        """How tokens are sent to experts, of steps with prompts and of others; None: the plain roofline."""
-        if self.basis == "ideal":
-            return None
-        if self.other_kernels is not None:
-            return self.other_kernels[2:]
-        sets = exchange_kernels()
-        return nearest(sets, PROMPTS, self.gpu, self.serving), nearest(sets, DECODES, self.gpu, self.serving)
-
-    @cached_property
-    def hot(self) -> float:
+    def hot(self, kernel: ExpertKernel | None) -> float:
         """Load of the fullest expert-parallel rank over the mean; no rank can carry more than everything."""
         ranks = self.partition.moe_ep
         if self.imbalance is not None:
             return min(float(ranks), self.imbalance)
-        if self.kernel is None:
+        if kernel is None:
             return 1.0
-        fullest = float(self.kernel.hot(float(ranks), self.model.experts / ranks, self.model.experts_per_token))
+        held, copies = self.model.experts / ranks, self.model.experts_per_token
+        fullest = float(kernel.hot(float(ranks), held, copies, self.popularity))
         return 1 + UNEVEN[self.basis] * (fullest - 1)
 
     @property

@@ -24,11 +24,14 @@ class Format:
         The units that multiply it.
     kernel
         Name under which grouped products over experts of this format were measured.
+    product
+        Name under which single products with weights were; of formats that were not, a measured one of the same units.
     """
 
     bits: Fraction
     math: MathKind
     kernel: str
+    product: str
 
     @cached_property
     def bytes(self) -> float:
@@ -36,26 +39,26 @@ class Format:
         return float(self.bits) / 8
 
 
-_BF16 = Format(Fraction(16), "bf16", "bfloat16")
-_FP8 = Format(Fraction(8), "fp8", "fp8")
+_BF16 = Format(Fraction(16), "bf16", "bfloat16", "bfloat16")
 _MX = Fraction(17, 4)  # 4 bits and one 8-bit scale per 32 values (OCP microscaling specification)
 _GROUP = Fraction(33, 8)  # 4 bits and one 16-bit scale per 128 values (GPTQ and AWQ as commonly exported)
 
 FORMATS: dict[str, Format] = {
     "bfloat16": _BF16,
     "float16": _BF16,
-    "fp8": _FP8,
-    "fp8_static": _FP8,
-    "fp8_block": Format(8 + Fraction(32, 128 * 128), "fp8", "fp8_block"),  # one 32-bit scale per 128 x 128 block
-    "nvfp4": Format(Fraction(9, 2), "fp4", "nvfp4"),  # 4 bits and one 8-bit scale per 16 values
-    "mxfp4": Format(_MX, "fp4", "nvfp4"),
-    "w4a16_mxfp4": Format(_MX, "bf16", "w4a16_mxfp4"),
-    "w4a8_mxfp4_mxfp8": Format(_MX, "fp8", "w4a8_mxfp4_mxfp8"),
-    "w4a8_mxfp4_fp8": Format(_MX, "fp8", "w4a8_mxfp4_mxfp8"),
-    "int4": Format(_GROUP, "bf16", "int4_wo"),
-    "int4_wo": Format(_GROUP, "bf16", "int4_wo"),
-    "w4a16": Format(_GROUP, "bf16", "int4_wo"),
-    "w4afp8": Format(_GROUP, "fp8", "int4_wo"),
+    "fp8": Format(Fraction(8), "fp8", "fp8", "fp8"),  # scales of activations are computed in each step
+    "fp8_static": Format(Fraction(8), "fp8", "fp8", "fp8_static"),  # and here are known before
+    # one 32-bit scale per 128 x 128 block
+    "fp8_block": Format(8 + Fraction(32, 128 * 128), "fp8", "fp8_block", "fp8_block"),
+    "nvfp4": Format(Fraction(9, 2), "fp4", "nvfp4", "nvfp4"),  # 4 bits and one 8-bit scale per 16 values
+    "mxfp4": Format(_MX, "fp4", "nvfp4", "nvfp4"),
+    "w4a16_mxfp4": Format(_MX, "bf16", "w4a16_mxfp4", "bfloat16"),
+    "w4a8_mxfp4_mxfp8": Format(_MX, "fp8", "w4a8_mxfp4_mxfp8", "fp8"),
+    "w4a8_mxfp4_fp8": Format(_MX, "fp8", "w4a8_mxfp4_mxfp8", "fp8"),
+    "int4": Format(_GROUP, "bf16", "int4_wo", "bfloat16"),
+    "int4_wo": Format(_GROUP, "bf16", "int4_wo", "bfloat16"),
+    "w4a16": Format(_GROUP, "bf16", "int4_wo", "bfloat16"),
+    "w4afp8": Format(_GROUP, "fp8", "int4_wo", "fp8"),
 }
 """Format name -> format."""
 

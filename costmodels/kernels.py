@@ -1,42 +1,103 @@
 """
-Kernels that were measured alone: what they reach of a GPU's figures, carried as data.
+Kernels that were measured alone: what they reach of a GPU's figures.
 
-Three kinds decide mixtures of experts: grouped products over experts, tokens sent to them, and latent attention (MLA).
-A kernel belongs to a number format on a GPU under a serving engine where it was measured; else to the format under the
-engine on an architecture, on an architecture, or anywhere. :mod:`costmodels.calibration.kernels` fits them.
+Products with weights, attention and collectives decide dense models; mixtures of experts also grouped products over
+experts, tokens sent to them, and latent attention (MLA). :mod:`costmodels.kernel_sets` says where each applies.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from math import log
+from typing import Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from costmodels.constants import ANY, ARCHITECTURES, levels
-from costmodels.gpus import GPUS, Gpu
+from costmodels.gpus import Gpu, MathKind
 
 Number = float | npt.NDArray[np.float64]
-_DATA = Path(__file__).parent / "data"
 MOST_OF_A_PEAK = 0.9
 """What kernels reach at most of matrix units that are weak beside the rest of the GPU (H20: 15 % of an H100's)."""
 SENT = " sent"
 """Added to the name of a format where tokens were sent to whole experts, and lie one expert after another."""
 OTHERS_FOR_SENT = ("sglang",)
 """Engines that run other kernels of experts then."""
-EXPERTS_FILE, LATENT_FILE = _DATA / "expert_kernels.csv", _DATA / "latent_kernels.csv"
-EXCHANGE_FILE = _DATA / "exchange_kernels.csv"
+TILE_ROWS = 128
+"""Rows of the tiles that products are cut into: fewer take as long."""
+COARSE, FINE_FROM = " coarse", 4
+"""Added where a token takes fewer experts than that: few and wide ones, whose products are those of dense models."""
+FEW, MOST_FEW, MOST_EXPERTS = " few", 128, 256
+"""Added where steps of so many tokens at most run a kernel of their own, of models with so many experts at most."""
+GENTLE, STEEP = 1.01, 1.2
+"""Powers of popularity that were measured: an expert's falls with that power of its rank."""
+GATHER, REDUCE, REDUCE_MANY = "gather", "all_reduce", "all_reduce of 8"
+"""Forms of collectives: all-gather or reduce-scatter, and all-reduce; of :data:`MANY` GPUs switches add."""
+MANY = 8
 PROMPTS, DECODES = "prompts", "decodes"
 """Forms of exchanges: of many tokens, and of few as fast as can be."""
 
 
+class Computing:
+    """What kernels that compute have in common."""
+
+    @staticmethod
+    def unlike(one: Gpu, other: Gpu) -> float:
+        """How far two GPUs' matrix peaks and memory bandwidths differ."""
+        peaks = ((one.tflops(math), other.tflops(math)) for math in get_args(MathKind))
+        return _apart(*peaks, (one.memory_gbps, other.memory_gbps))
+
+
+class Exchanging:
+    """What kernels that exchange have in common."""
+
+    @staticmethod
+    def unlike(one: Gpu, other: Gpu) -> float:
+        """How far two GPUs' nodes and NVLink bandwidths differ."""
+        return _apart((one.gpus_per_node, other.gpus_per_node), (one.nvlink_gbps, other.nvlink_gbps))
+
+    def on_weaker_units(self, _times: float) -> Self:
+        """As it runs on a GPU of the same architecture whose matrix units are weaker: the same."""
+        return self
+
+
 @dataclass(frozen=True)
-class ExpertKernel:
+class ProductKernel(Computing):
+    """
+    One product of activations with a weight matrix.
+
+    Parameters
+    ----------
+    start_ms
+        Starts of the kernels, the conversion of the inputs among them.
+    memory, compute
+        Fraction of the memory bandwidth at which weights stream, and of the matrix peak.
+    column
+        Outputs up to which weights stream no faster the more there are: a unit reads its columns by itself.
+    depth
+        Inputs at which a product takes twice as long as its operations say: tiles are begun and ended.
+    filling
+        Values of the result at which it does: too few tiles for all units.
+    inputs, outputs
+        Fraction of the memory bandwidth at which activations stream in (and are converted), and out.
+    """
+
+    start_ms: float
+    memory: float
+    compute: float
+    column: float
+    depth: float
+    filling: float
+    inputs: float
+    outputs: float
+
+    def on_weaker_units(self, times: float) -> ProductKernel:
+        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
+        return replace(self, compute=_more(self.compute, times))
+
+
+@dataclass(frozen=True)
+class ExpertKernel(Computing):
     """
     Both products of a layer's experts, with the activation between them, on the fullest rank.
 
@@ -48,27 +109,38 @@ class ExpertKernel:
         Fraction of the memory bandwidth at which weights stream, and of the matrix peak.
     rows
         Fraction of the memory bandwidth at which the tokens' own values stream.
+    handling
+        Operations on each of these values, besides the products.
+    filling
+        Rows that each chosen expert's tokens are padded by: tiles are whole.
+    choice
+        Tokens choose ``rows * held / (rows + choice * held)`` of the held experts, at most all.
     width
         FFN width at which an expert takes twice as long as its weights and operations say: narrow ones fill tiles
         badly.
-    skew, evening
+    skew, steepness, evening
         Popularity of experts: the fullest of n expert-parallel ranks that hold h experts each carries
-        ``1 + (n ** skew - 1) / h ** evening`` times the mean; many experts on a rank even out.
+        ``1 + (n ** s - 1) / h ** evening`` times the mean; many experts on a rank even out. ``s`` is ``skew`` where
+        popularity falls with the power :data:`GENTLE` of the rank, and grows by ``steepness`` a power.
     """
 
-    start_ms: float
-    memory: float
-    compute: float
-    rows: float
-    width: float
-    skew: float
-    evening: float
+    start_ms: Number
+    memory: Number
+    compute: Number
+    rows: Number
+    handling: Number
+    filling: Number
+    choice: Number
+    width: Number
+    skew: Number
+    steepness: Number
+    evening: Number
 
     def on_weaker_units(self, times: float) -> ExpertKernel:
         """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        return replace(self, compute=_more(self.compute, times))
+        return replace(self, compute=_more(float(self.compute), times))
 
-    def hot(self, ranks: Number, held: Number, copies: Number) -> Number:
+    def hot(self, ranks: Number, held: Number, copies: Number, popularity: Number) -> Number:
         """
         Load of the fullest expert-parallel rank over the mean.
 
@@ -78,14 +150,71 @@ class ExpertKernel:
             Ranks, and experts of each.
         copies
             Experts of a token: a rank gets at most one copy of a token for each expert that it holds.
+        popularity
+            With which power of its rank the popularity of an expert falls.
         """
         most = np.maximum(1.0, ranks * np.minimum(1.0, held / copies))
-        fullest: Number = np.minimum(most, 1 + (ranks**self.skew - 1) / held**self.evening)
+        skew = self.skew + self.steepness * (popularity - GENTLE)
+        fullest: Number = np.minimum(most, 1 + (ranks**skew - 1) / held**self.evening)
         return fullest
 
 
 @dataclass(frozen=True)
-class LatentKernel:
+class PromptKernel(Computing):
+    """
+    Grouped-query attention of prompts.
+
+    Parameters
+    ----------
+    start_ms
+        Start.
+    memory, compute
+        Fraction of the memory bandwidth, and of the matrix peak.
+    soft
+        Head size that the exponentials of scores are worth.
+    lead
+        Keys that each query seems to have more: tiles are whole, and cut across the causal mask.
+    filling
+        Queries of all heads at which it takes twice as long: too few tiles for all units.
+    """
+
+    start_ms: float
+    memory: float
+    compute: float
+    soft: float
+    lead: float
+    filling: float
+
+    def on_weaker_units(self, times: float) -> PromptKernel:
+        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
+        return replace(self, compute=_more(self.compute, times))
+
+
+@dataclass(frozen=True)
+class QueryKernel(Computing):
+    """
+    Grouped-query attention of single queries.
+
+    Parameters
+    ----------
+    start_ms, tail_ms
+        Start, and what units wait for the last of them where there is much to read.
+    memory, compute
+        Fraction of the memory bandwidth, and of the matrix peak in bfloat16.
+    """
+
+    start_ms: float
+    tail_ms: float
+    memory: float
+    compute: float
+
+    def on_weaker_units(self, times: float) -> QueryKernel:
+        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
+        return replace(self, compute=_more(self.compute, times))
+
+
+@dataclass(frozen=True)
+class LatentKernel(Computing):
     """
     Latent attention: of single queries (absorbed), and of prompts (projected up).
 
@@ -113,7 +242,35 @@ class LatentKernel:
 
 
 @dataclass(frozen=True)
-class ExchangeKernel:
+class CollectiveKernel(Exchanging):
+    """
+    A collective of the GPUs of an NVLink domain.
+
+    Parameters
+    ----------
+    start_ms, steps
+        Start of a collective of :data:`MANY` GPUs, and with which power of their number it grows.
+    ramp_ms
+        Getting up to speed (:attr:`costmodels.operators.Operator.ramp_ms`).
+    nvlink
+        Fraction of the NVLink bandwidth; more than one where switches add.
+    own
+        Which part of the bytes that a GPU has already counts as if they came over NVLink.
+    """
+
+    start_ms: float
+    steps: float
+    ramp_ms: float
+    nvlink: float
+    own: float
+
+    def begun_ms(self, group: int) -> float:
+        """Start of a collective of so many GPUs."""
+        return float(self.start_ms * (group / MANY) ** self.steps)
+
+
+@dataclass(frozen=True)
+class ExchangeKernel(Exchanging):
     """
     Tokens sent to the GPUs of their experts, or back, inside an NVLink domain.
 
@@ -131,9 +288,10 @@ class ExchangeKernel:
     token_us: Number
     nvlink: Number
 
-    def on_weaker_units(self, _times: float) -> ExchangeKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are weaker: the same."""
-        return self
+
+def _apart(*pairs: tuple[float | None, float | None]) -> float:
+    """How far figures of two GPUs differ."""
+    return sum(abs(log((first or 1.0) / (second or 1.0))) for first, second in pairs)
 
 
 def _more(fraction: float, times: float) -> float:
@@ -141,68 +299,4 @@ def _more(fraction: float, times: float) -> float:
     return max(fraction, min(MOST_OF_A_PEAK, fraction * times))
 
 
-Kernel = ExpertKernel | LatentKernel | ExchangeKernel
-K = TypeVar("K", ExpertKernel, LatentKernel, ExchangeKernel)
-Key = tuple[str, str, str, str]
-"""Format, architecture, serving engine, GPU; ``*`` for any."""
-
-
-def names(kind: type[Kernel]) -> tuple[str, ...]:
-    """The figures of a kind of kernel."""
-    return tuple(field.name for field in fields(kind))
-
-
-@cache
-def expert_kernels() -> dict[Key, ExpertKernel]:
-    """The carried kernels of experts by key."""
-    return {key: ExpertKernel(*values) for key, values in _read(EXPERTS_FILE)}
-
-
-@cache
-def latent_kernels() -> dict[Key, LatentKernel]:
-    """The carried kernels of latent attention by key."""
-    return {key: LatentKernel(*values) for key, values in _read(LATENT_FILE)}
-
-
-@cache
-def exchange_kernels() -> dict[Key, ExchangeKernel]:
-    """The carried kernels of exchanges by key; their form is a phase."""
-    return {key: ExchangeKernel(*values) for key, values in _read(EXCHANGE_FILE)}
-
-
-def _read(path: Path) -> list[tuple[Key, list[float]]]:
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [((row[0], row[1], row[2], row[3]), [float(value) for value in row[4:]]) for row in rows]
-
-
-def nearest(sets: Mapping[Key, K], form: str, gpu: Gpu, engine: str | None) -> K:
-    """
-    The kernel that applies.
-
-    Parameters
-    ----------
-    sets
-        Kernels by key.
-    form
-        Name of the measured format (:attr:`costmodels.formats.Format.kernel`), and :data:`SENT` where tokens were sent
-        to experts: without that where it was not measured under the engine on the architecture, unless the engine runs
-        other kernels then. Of one that was not measured at all, any.
-    gpu
-        The GPU; an inline one may name a catalogue GPU to be calibrated as.
-    engine
-        Serving engine, None for a mean one.
-    """
-    name = gpu.calibrated_as or gpu.name
-    own = any(key[0] == form and key[2] == engine and key[1] == ARCHITECTURES.get(name) for key in sets)
-    if (form, ANY, ANY, ANY) not in sets or (engine not in OTHERS_FOR_SENT and not own):
-        form = form.removesuffix(SENT)
-    found = [key for key in levels(form, name, engine) if key in sets]
-    if not found:
-        return sets[min(key for key in sets if key[1:] == (ANY, ANY, ANY))]
-    kernel, where = sets[found[0]], found[0][1]
-    measured = {key[3] for key in sets if key[:2] == (form, where) and key[3] != ANY}
-    if where == ANY or name in measured:
-        return kernel
-    strongest = max((GPUS[one].bf16_tflops for one in measured), default=gpu.bf16_tflops)
-    return kernel.on_weaker_units(max(1.0, strongest / gpu.bf16_tflops))
+Kernel = ProductKernel | ExpertKernel | PromptKernel | QueryKernel | LatentKernel | CollectiveKernel | ExchangeKernel

@@ -6,26 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from costmodels.attention import latent_decode, latent_prefill, prompt_attention, query_attention
 from costmodels.engine import Engine
-from costmodels.formats import FORMATS
 from costmodels.gpus import MathKind
 from costmodels.memory import kv_bytes_per_token_layer
-from costmodels.mixture import ExpertWork, expert_work, experts_ms, gated
-from costmodels.operators import (
-    HIDDEN_BYTES,
-    Array,
-    Number,
-    Operator,
-    Work,
-    all_reduce,
-    latent_decode,
-    latent_prefill,
-    matmul,
-    price,
-    stream,
-)
+from costmodels.mixture import ExpertWork, collective, expert_work, experts_ms, gated, product, wide_product
+from costmodels.operators import HIDDEN_BYTES, Array, Number, Operator, Work, price, stream
 
-NORM_PASSES = 6
+NORM_PASSES = 8
 """Hidden-size reads and writes by norms and residual additions per layer and token."""
 STATE_BYTES = 4
 """The recurrent state of linear attention is kept in 32-bit floats."""
@@ -137,16 +125,16 @@ def layers_work(engine: Engine, step: Step) -> Work:
     work = attention_work(engine, step)
     dense_layers = model.layers - model.moe_layers
     if dense_layers:
-        work += [(dense_layers, one) for one in dense_ffn(engine, step.tokens, model.d_ff)]
+        work += [(dense_layers * times, one) for times, one in dense_ffn(engine, step.tokens, model.d_ff)]
     return work
 
 
 def attention_work(engine: Engine, step: Step) -> list[tuple[float, Operator]]:
     """Projections, attention cores by kind of layer, output projection, norms, all-reduce over TP."""
     model, tp, tokens = engine.model, engine.partition.tp, step.tokens
-    reduced = all_reduce(engine.domain_gpus, tp, tokens * model.d_model * HIDDEN_BYTES)
+    times, reduced = collective(engine, True, tp, tokens * model.d_model * HIDDEN_BYTES)
     norms = stream(NORM_PASSES * tokens * model.d_model * HIDDEN_BYTES, launches=2)
-    work: list[tuple[float, Operator]] = [(model.layers, norms), (model.layers, reduced)]
+    work: list[tuple[float, Operator]] = [(model.layers, norms), (model.layers * times, reduced)]
     softmax_layers = model.layers - model.linear_layers
     work += [(softmax_layers, one) for one in projections(engine, step)]
     work += cores(engine, step)
@@ -157,7 +145,7 @@ def attention_work(engine: Engine, step: Step) -> list[tuple[float, Operator]]:
 
 def projections(engine: Engine, step: Step) -> list[Operator]:
     """The matrix products around a softmax attention."""
-    model, tp, tokens, gemm = engine.model, engine.partition.tp, step.tokens, engine.formats.gemm
+    model, tp, tokens = engine.model, engine.partition.tp, step.tokens
     heads = model.heads / tp
     if model.attention == "mla":
         query = heads * (model.qk_nope + model.qk_rope)
@@ -166,20 +154,20 @@ def projections(engine: Engine, step: Step) -> list[Operator]:
         # so is a prompt where each query picks its own keys
         up_rows = tokens if model.sparse_top_k else step.projected + step.decodes * step.queries
         found = [
-            matmul(gemm, tokens, model.d_model, down),
-            matmul(gemm, tokens, model.q_lora_rank or model.d_model, query),
-            matmul(gemm, up_rows, model.kv_lora_rank, heads * (model.qk_nope + model.d_value)),
-            matmul(gemm, tokens, heads * model.d_value, model.d_model),
+            product(engine, tokens, model.d_model, down),
+            product(engine, tokens, model.q_lora_rank or model.d_model, query),
+            product(engine, up_rows, model.kv_lora_rank, heads * (model.qk_nope + model.d_value)),
+            product(engine, tokens, heads * model.d_value, model.d_model),
         ]
         if model.sparse_top_k:
-            found.append(matmul(FORMATS["bfloat16"], tokens, model.q_lora_rank, model.index_heads * model.index_dim))
-            found.append(matmul(FORMATS["bfloat16"], tokens, model.d_model, model.index_dim + model.index_heads))
+            found.append(wide_product(engine, tokens, model.q_lora_rank, model.index_heads * model.index_dim))
+            found.append(wide_product(engine, tokens, model.d_model, model.index_dim + model.index_heads))
         return found
     kv_heads = max(1.0, model.kv_heads / tp)
     wide = heads * (2 if model.gated_attention else 1) + 2 * kv_heads
     return [
-        matmul(gemm, tokens, model.d_model, wide * model.d_head),
-        matmul(gemm, tokens, heads * model.d_head, model.d_model),
+        product(engine, tokens, model.d_model, wide * model.d_head),
+        product(engine, tokens, heads * model.d_head, model.d_model),
     ]
 
 
@@ -202,25 +190,27 @@ def cores(engine: Engine, step: Step) -> list[tuple[float, Operator]]:
 
 def plain_core(engine: Engine, step: Step, pairs: Number, context: Number) -> list[Operator]:
     """Grouped-query attention of a layer: of prompts with so many query-key pairs, of decodes at a mean context."""
-    model, heads, kind = engine.model, engine.model.heads / engine.partition.tp, engine.formats.fmha.math
+    model, kind = engine.model, engine.formats.fmha.math
+    shape = (kind, model.heads / engine.partition.tp, model.d_head)
     kv_bytes = kv_bytes_per_token_layer(model, engine.formats, engine.partition.tp)
-    each, read = 4 * heads * model.d_head, step.decodes * context
+    kept, read = step.prompt_context * kv_bytes, step.decodes * context
     return [
-        Operator("prefill_attention", kind, each * pairs, step.prompt_context * kv_bytes, 0.5),
-        Operator("decode_attention", kind, each * read * step.queries, read * kv_bytes, 0.5),
+        prompt_attention(*shape, pairs, step.prompt_tokens, kept, engine.kernels.prompts),
+        query_attention(*shape, read, step.queries, read * kv_bytes, engine.kernels.queries),
     ]
 
 
 def latent_core(engine: Engine, step: Step, pairs: Number, context: Number) -> list[Operator]:
     """As :func:`plain_core`, of latent attention; where each query picks its own keys, prompts are absorbed too."""
-    model, heads, kernel = engine.model, engine.model.heads / engine.partition.tp, engine.latent_kernel
+    model, heads = engine.model, engine.model.heads / engine.partition.tp
+    kernel = engine.kernels.latent
     kv_bytes = kv_bytes_per_token_layer(model, engine.formats, engine.partition.tp)
     read = step.decodes * context
     decode = latent_decode(heads, model.kv_lora_rank, model.qk_rope, read, step.queries, kv_bytes, kernel)
     if model.sparse_top_k:
         flops = 2 * heads * (2 * model.kv_lora_rank + model.qk_rope) * pairs
         keys = step.prompt_context * kv_bytes
-        return [Operator("prefill_attention", engine.formats.fmha.math, flops, keys, 0.5), decode]
+        return [Operator("prefill_attention", engine.formats.fmha.math, flops, keys, launches=0.5), decode]
     key = model.qk_nope + model.qk_rope
     return [
         latent_prefill(heads, key, model.d_value, pairs, step.prompt_tokens, step.prompt_context, kernel), decode
@@ -234,33 +224,33 @@ def indexer(engine: Engine, step: Step) -> list[Operator]:
     flops, read = 2 * model.index_heads * model.index_dim, step.decodes * step.context
     prompts, decodes = flops * step.prompt_pairs, flops * read * step.queries
     return [
-        Operator("prefill_attention", kind, prompts, step.prompt_context * model.index_dim, 1),
-        Operator("decode_attention", kind, decodes, read * model.index_dim, 1),
+        Operator("prefill_attention", kind, prompts, step.prompt_context * model.index_dim, launches=1),
+        Operator("decode_attention", kind, decodes, read * model.index_dim, launches=1),
     ]
 
 
 def linear_attention(engine: Engine, step: Step) -> list[Operator]:
     """Gated linear attention: projections, short convolution, recurrent state."""
-    model, tp, tokens, gemm = engine.model, engine.partition.tp, step.tokens, engine.formats.gemm
+    model, tp, tokens = engine.model, engine.partition.tp, step.tokens
     keys, values = model.linear_key_heads * model.linear_key_dim, model.linear_value_heads * model.linear_value_dim
     state = model.linear_value_heads / tp * model.linear_key_dim * model.linear_value_dim
     passed = step.decodes * 2 * state * STATE_BYTES + tokens * (2 * keys + 2 * values) / tp * HIDDEN_BYTES * 2
     return [
-        matmul(gemm, tokens, model.d_model, (2 * keys + 2 * values) / tp),
-        matmul(gemm, tokens, values / tp, model.d_model),
-        Operator("prefill_attention", "bf16", 8 * step.prompt_tokens * state, 0.0, 1),
+        product(engine, tokens, model.d_model, (2 * keys + 2 * values) / tp),
+        product(engine, tokens, values / tp, model.d_model),
+        Operator("prefill_attention", "bf16", 8 * step.prompt_tokens * state, 0.0, launches=1),
         stream(passed, launches=2),
     ]
 
 
-def dense_ffn(engine: Engine, tokens: Number, width: float) -> list[Operator]:
+def dense_ffn(engine: Engine, tokens: Number, width: float) -> Work:
     """A gated FFN cut over TP, with its all-reduce."""
     reduce_bytes = tokens * engine.model.d_model * HIDDEN_BYTES
-    reduced = all_reduce(engine.domain_gpus, engine.partition.tp, reduce_bytes)
-    return [*gated(engine, tokens, width / engine.partition.tp), reduced]
+    reduced = collective(engine, True, engine.partition.tp, reduce_bytes)
+    return [*((1.0, one) for one in gated(engine, tokens, width / engine.partition.tp)), reduced]
 
 
 def head_work(engine: Engine, rows: Number) -> Work:
     """The output head for the rows that need logits."""
     width = engine.model.vocab / engine.partition.tp
-    return [(1, matmul(FORMATS["bfloat16"], rows, engine.model.d_model, width))]
+    return [(1, wide_product(engine, rows, engine.model.d_model, width))]

@@ -9,7 +9,8 @@ import numpy as np
 
 from costmodels.engine import Engine
 from costmodels.layers import Step, StepTime, step_time
-from costmodels.operators import HIDDEN_BYTES, Array, operator_ms, send
+from costmodels.mixture import sent
+from costmodels.operators import Array, operator_ms
 from costmodels.plans import Demand, Plan, plan_of, step_of
 
 __all__ = ["Demand", "Steady", "Turns", "priced", "steady", "step_of", "turns_of"]
@@ -183,7 +184,7 @@ class _Pipes:
         engine, turns = self.engine, self.turns
         for crosses, rows in self._hopping:
             if (step, crosses) not in turns.hops:
-                hop = send(crosses, turns.plan.tokens[step] * engine.model.d_model * HIDDEN_BYTES)
+                hop = sent(engine, crosses, turns.plan.tokens[step])
                 turns.hops[step, crosses] = np.asarray(operator_ms(engine.gpu, engine.constants, hop))
             times += (rows * hops) * turns.hops[step, crosses][: turns.count]
 

@@ -15,32 +15,31 @@ Level = tuple[str, str, str, str]
 """MoE path, architecture, engine, GPU; ``*`` for any."""
 
 _MS = {
-    "launch_ms": (5e-4, 0.02), "collective_ms": (5e-4, 0.08), "crossing_ms": (1e-3, 0.3), "ramp_ms": (1e-5, 0.3),
-    "routing_ms": (1e-3, 0.3),
-    "attention_ms": (1e-4, 0.1), "quantise_ms": (1e-4, 0.03), "step_ms": (1e-3, 8.0),
+    "launch_ms": (5e-4, 0.02), "crossing_ms": (1e-3, 0.3), "routing_ms": (1e-3, 0.3), "attention_ms": (1e-4, 0.1),
+    "step_ms": (1e-3, 8.0),
 }  # fmt: skip
-_LOWEST = {
-    "bf16": 0.2, "fp8": 0.15, "fp4": 0.1, "memory": 0.3, "nvlink": 0.1,
-    "link": 0.1, "dispatch_link": 0.1,
-}  # fmt: skip
+_LOWEST = {"memory": 0.3, "link": 0.1, "dispatch_link": 0.1}
 _FREE = {
-    "expert_compute": (0.3, 2.0), "expert_memory": (0.3, 1.5), "latent_speed": (0.3, 4.0), "spread": (0.001, 1.0),
-    "ring": (0.001, 1.0), "reduce": (0.5, 2.0), "dispatch": (0.3, 2.0),
+    "product_compute": (0.3, 2.0), "product_memory": (0.3, 1.5), "expert_compute": (0.3, 2.0),
+    "expert_memory": (0.3, 1.5), "latent_speed": (0.3, 4.0), "attention_speed": (0.3, 2.0), "spread": (0.001, 1.0),
+    "collective": (0.3, 2.0), "dispatch": (0.3, 2.0),
 }  # fmt: skip
 _BOUNDS = {**{name: (lowest, 1.0) for name, lowest in _LOWEST.items()}, **_FREE, **_MS}
 """Lowest and highest values; the others are fractions of a figure of the GPU, from 3 % to all of it."""
 
 START = {
-    "bf16": 0.7, "fp8": 0.57, "fp4": 0.4, "memory": 0.85, "prefill_attention": 0.6, "decode_attention": 0.3,
-    "kv_memory": 0.8, "latent_speed": 1.0, "expert_compute": 1.0, "expert_memory": 1.0, "nvlink": 0.6,
-    "link": 0.5, "dispatch": 1.0, "dispatch_link": 0.6, "spread": 0.3, "ring": 0.5, "reduce": 1.0,
-    "launch_ms": 0.004, "collective_ms": 0.005, "crossing_ms": 0.05, "ramp_ms": 0.01,
-    "routing_ms": 0.01, "attention_ms": 0.004, "quantise_ms": 0.002, "step_ms": 0.05,
+    "product_compute": 1.0, "product_memory": 1.0, "memory": 0.85, "prefill_attention": 0.6, "decode_attention": 0.3,
+    "kv_memory": 0.8, "latent_speed": 1.0, "attention_speed": 1.0, "expert_compute": 1.0, "expert_memory": 1.0,
+    "collective": 1.0, "link": 0.5, "dispatch": 1.0, "dispatch_link": 0.6, "spread": 0.3, "launch_ms": 0.004,
+    "crossing_ms": 0.05, "routing_ms": 0.01, "attention_ms": 0.004, "step_ms": 0.05,
 }  # fmt: skip
 """Where the topmost level starts: round numbers of the size that kernels are known to reach."""
 
 
-SPEEDS = ("expert_compute", "expert_memory", "latent_speed", "dispatch")
+SPEEDS = (
+    "product_compute", "product_memory", "expert_compute", "expert_memory", "latent_speed", "attention_speed",
+    "collective", "dispatch",
+)  # fmt: skip
 """Speeds against kernels that were measured alone: a level is pulled to 1, not to the level above."""
 
 

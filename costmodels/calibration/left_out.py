@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from costmodels.calibration.hierarchy import Level
-from costmodels.calibration.kernels import KernelRows, Kernels, fit_kernels, kernel_rows
-from costmodels.calibration.kernels import alone as kernels_alone
-from costmodels.calibration.operator_rows import OperatorRow, operator_rows, without_width
-from costmodels.calibration.operator_rows import alone as operators_alone
+from costmodels.calibration.kernels import KernelRows, alone, fit_kernels, kernel_rows
 from costmodels.calibration.other_models import OTHER_MODELS
 from costmodels.calibration.served import fit_served, stacked, times_ms
 from costmodels.calibration.table_rows import TableSeries, table_series
@@ -22,7 +19,7 @@ from costmodels.calibration.tables import stacked as stacked_rows
 from costmodels.closed_loop import TERMS, Fitted, Loop, loop_of, means_ms
 from costmodels.constants import ANY, IDEAL, NAMES, levels
 from costmodels.engine import Engine
-from costmodels.kernels import DECODES, PROMPTS, nearest
+from costmodels.kernel_sets import KernelSets
 from costmodels.measured import read_measured
 from costmodels.operators import Array
 from costmodels.unseen import Label, Unseen, summarised
@@ -41,7 +38,7 @@ _SERVICE = tuple(float(name == "prompt") for name in TERMS)
 """TTFT of the plain roofline: the prompt's own prefill."""
 
 Constants = dict[Level, Array]
-Operators = tuple[Kernels, Constants]
+Operators = tuple[KernelSets, Constants]
 
 
 @dataclass(frozen=True)
@@ -75,41 +72,46 @@ class Seen:
         Rows of tables, and of models without one.
     loops
         Measured rows.
-    kernels, alone
-        Measurements of kernels; of products and collectives.
+    kernels
+        Measurements of kernels.
     """
 
     tables: list[TableRow]
     others: list[TableRow]
     loops: list[Loop]
     kernels: KernelRows
-    alone: list[OperatorRow]
 
     def without(self, what: str, name: str) -> Seen:
         """All but a model's or a GPU's: its rows, and the measurements of kernels that only it has."""
         rows = [one for one in (*self.tables, *self.others) if _name(one.series.engine, what) == name]
-        kernels, alone = self.kernels, self.alone
+        kernels = self.kernels
         if what == "gpus":
-            kernels, alone = kernels.without_gpu(name), [row for row in alone if row.gpu != name]
+            kernels = kernels.without_gpu(name)
         elif rows:
-            shape = rows[0].series.engine.model
-            kernels, alone = kernels.without_model(shape), without_width(shape, alone)
+            kernels = kernels.without_model(rows[0].series.engine.model)
         return Seen(
             [one for one in self.tables if _name(one.series.engine, what) != name],
             [one for one in self.others if _name(one.series.engine, what) != name],
             [one for one in self.loops if _name(one.decode, what) != name],
-            kernels, alone,
+            kernels,
         )  # fmt: skip
 
 
 def seen(curves: Sequence[Path], measured: Path) -> Seen:
     """Everything there is: tables and measured rows as given, the rest as the product carries it."""
-    return Seen(
-        _table_rows(curves, FIT_ROWS), _table_rows([OTHER_MODELS]), _loops(measured), kernel_rows(), operator_rows(),
-    )  # fmt: skip
+    kernels = kernel_rows()
+    known = {(row.gpu, row.engine, row.form) for row in kernels.products}
+    others = [row for row in _table_rows([OTHER_MODELS]) if _products_of(row) in known]
+    return Seen(_table_rows(curves, FIT_ROWS), others, _loops(measured), kernels)
 
 
-def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Kernels, Constants, Constants, Fitted]:
+def _products_of(row: TableRow) -> tuple[str, str, str]:
+    """GPU, serving engine and format of a row's products."""
+    engine = row.series.engine
+    return engine.gpu.name, str(engine.serving), engine.formats.gemm.product
+
+
+def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[KernelSets, Constants, Constants, Fitted]:
     """The fits to everything there is: kernels, operators, served, and the closed loop."""
     all_ = seen(curves, measured)
     kernels, tables = fit_operators(all_)
@@ -119,8 +121,8 @@ def whole_fit(curves: Sequence[Path], measured: Path) -> tuple[Kernels, Constant
 def fit_operators(all_: Seen) -> Operators:
     """Kernels and operators, which measured rows have no part in."""
     kernels = fit_kernels(all_.kernels)
-    alone = [*operators_alone(all_.alone), *kernels_alone(kernels, all_.kernels)]
-    return kernels, fit_tables([*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)], alone)
+    rows = [*_run_by(all_.tables, kernels), *_run_by(all_.others, kernels)]
+    return kernels, fit_tables(rows, alone(kernels, all_.kernels))
 
 
 def left_out(curves: Sequence[Path], measured: Path, what: str) -> Iterator[Unseen]:
@@ -193,22 +195,18 @@ def joined(whole: Seen, what: str, parts: Sequence[Predicted]) -> Iterator[Unsee
         yield from summarised(what, labels, values / measured_ms - 1)
 
 
-def _engine(engine: Engine, kernels: Kernels) -> Engine:
+def _engine(engine: Engine, kernels: KernelSets) -> Engine:
     """An engine whose experts, latent attention and exchanges run by given kernels."""
-    where = (engine.gpu, engine.serving)
-    experts = nearest(kernels.experts, engine.expert_form, *where)
-    latent = nearest(kernels.latent, engine.formats.kv.kernel, *where)
-    many, few = (nearest(kernels.exchange, form, *where) for form in (PROMPTS, DECODES))
-    return replace(engine, other_kernels=(experts, latent, many, few))
+    return replace(engine, other_kernels=engine.kernels_of(kernels))
 
 
-def _run_by(rows: Sequence[TableRow], kernels: Kernels) -> list[TableRow]:
+def _run_by(rows: Sequence[TableRow], kernels: KernelSets) -> list[TableRow]:
     series = {id(row.series): row.series for row in rows}
     moved = {key: replace(one, engine=_engine(one.engine, kernels)) for key, one in series.items()}
     return [replace(row, series=moved[id(row.series)]) for row in rows]
 
 
-def _looped(loop: Loop, kernels: Kernels) -> Loop:
+def _looped(loop: Loop, kernels: KernelSets) -> Loop:
     return replace(loop, decode=_engine(loop.decode, kernels), prefill=_engine(loop.prefill, kernels))
 
 

@@ -1,5 +1,5 @@
 """
-Measurements of products and exchanges alone: what the product carries of them, how it was drawn, and how a fit sees it.
+Measurements of exchanges alone: what the product carries of them, how it was drawn, and how a fit sees it.
 
 They keep constants of mixtures of experts where the operators are: a table gives sums alone, in which one operator can
 pay for another. ``python -m costmodels.calibration.operator_rows`` draws them anew from the package
@@ -17,22 +17,12 @@ import numpy as np
 
 from costmodels.calibration.files import write_rows
 from costmodels.calibration.kernel_rows import lines, read_rows, table_of
-from costmodels.calibration.stack import Alone
 from costmodels.constants import ARCHITECTURES
-from costmodels.formats import FORMATS
-from costmodels.gpus import GPUS
-from costmodels.kernels import DECODES, PROMPTS
-from costmodels.models import Model
-from costmodels.operators import Operator, all_reduce, gather, matmul
+from costmodels.kernels import DECODES, GATHER, MANY, PROMPTS, REDUCE, REDUCE_MANY
 
 OPERATOR_ROWS = Path(__file__).parents[1] / "data" / "operator_rows.csv.gz"
-DRAWN = 60
+DRAWN = 120
 """Rows of a kind and format on a GPU under a serving engine."""
-PRODUCTS = ("bfloat16", "fp8", "fp8_block", "nvfp4")
-SMALLEST, LARGEST = 256, 2**28
-"""Inputs or outputs from which, and values of a weight matrix up to which, a product is looked at."""
-SLOWEST_START_MS = 0.05
-"""A product that takes longer with hardly any work is no kernel of a serving engine (vLLM, FP8 in blocks)."""
 VERSIONS = {"trtllm": "1.3.0rc20", "sglang": "0.5.14", "vllm": "0.24.0"}
 EXCHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "trtllm": ("1.3.0rc11", ("moe_a2a_perf",)), "vllm": ("0.24.0", ("moe_a2a_perf",)),
@@ -56,12 +46,11 @@ class OperatorRow:
     ----------
     gpu, engine
         Where.
-    kind, form
-        ``product`` and its format; ``gather`` (all-gather or reduce-scatter), ``all_reduce``; ``exchange`` and which
-        (:data:`costmodels.kernels.PROMPTS` or :data:`costmodels.kernels.DECODES`).
-    tokens, inputs, outputs
-        Of a product: tokens, and the shape of the weights. Of an exchange: tokens of a GPU, and their hidden size.
-        Else values of the whole message.
+    form
+        All-gather or reduce-scatter (:data:`costmodels.kernels.GATHER`), all-reduce (``REDUCE``, ``REDUCE_MANY``);
+        of tokens sent :data:`costmodels.kernels.PROMPTS` or :data:`costmodels.kernels.DECODES`.
+    tokens, d_model
+        Of an exchange: tokens of a GPU, and their hidden size. Else values of the whole message.
     gpus, copies, experts
         GPUs that take part; of an exchange: experts of a token, and experts.
     width
@@ -72,11 +61,9 @@ class OperatorRow:
 
     gpu: str
     engine: str
-    kind: str
     form: str
     tokens: int
-    inputs: int
-    outputs: int
+    d_model: int
     gpus: int
     copies: int
     experts: int
@@ -90,29 +77,8 @@ def operator_rows(path: Path = OPERATOR_ROWS) -> list[OperatorRow]:
 
 
 def _typed(row: list[str]) -> OperatorRow:
-    rows, inputs, outputs, gpus, copies, experts = map(int, row[4:10])
-    return OperatorRow(
-        *(row[0], row[1], row[2], row[3]), rows, inputs, outputs, gpus, copies, experts, float(row[10]), float(row[11])
-    )
-
-
-def without_width(shape: Model, rows: Sequence[OperatorRow]) -> list[OperatorRow]:
-    """The measurements without those of a model's hidden size: products into and out of it, tokens of its width."""
-    return [row for row in rows if shape.d_model not in (row.inputs, row.outputs)]
-
-
-def alone(rows: Sequence[OperatorRow]) -> list[Alone]:
-    """The products and collectives that were measured; exchanges have kernels."""
-    return [Alone(row.gpu, row.engine, _operator(row), row.latency_ms) for row in rows if row.kind != "exchange"]
-
-
-def _operator(row: OperatorRow) -> Operator:
-    match row.kind:
-        case "product":
-            return matmul(FORMATS[row.form], float(row.tokens), row.inputs, row.outputs)
-        case "gather":
-            return gather(row.gpus, row.gpus, row.tokens * row.width)
-    return all_reduce(row.gpus, row.gpus, row.tokens * row.width)
+    tokens, d_model, gpus, copies, experts = map(int, row[3:8])
+    return OperatorRow(*(row[0], row[1], row[2]), tokens, d_model, gpus, copies, experts, float(row[8]), float(row[9]))
 
 
 def main() -> None:
@@ -131,7 +97,6 @@ def main() -> None:
             older, names = EXCHANGES[engine]
             exchanges = list(_exchanges([comm / engine / older / f"{name}.parquet" for name in names], gpu, engine))
             for found in (
-                *_products(data / gpu / "gemm" / engine / version / "gemm_perf.parquet", gpu, engine),
                 list(_gathers(comm / "nccl" / NCCL.get(gpu, "") / "nccl_perf.parquet", gpu, engine)),
                 list(_all_reduces(comm / engine / version / "custom_allreduce_perf.parquet", gpu, engine)),
                 *([one for one in exchanges if one.form == form] for form in (PROMPTS, DECODES)),
@@ -141,35 +106,17 @@ def main() -> None:
     write_rows(OPERATOR_ROWS, lines(OperatorRow, rows))
 
 
-def _products(path: Path, gpu: str, engine: str) -> Iterator[list[OperatorRow]]:
-    """Products of each format that the GPU has units for."""
-    table = table_of(path)
-    for form in PRODUCTS:
-        found = [
-            OperatorRow(gpu, engine, "product", form, row["m"], row["k"], row["n"], 1, 0, 0, 0.0, row["latency"])
-            for row in table
-            if row["gemm_dtype"] == form and row["latency"] > 0 and row["n"] * row["k"] <= LARGEST
-            and min(row["n"], row["k"]) >= SMALLEST
-        ]  # fmt: skip
-        fastest = min((row.latency_ms for row in found), default=0.0)
-        if GPUS[gpu].tflops(FORMATS[form].math) is not None and fastest < SLOWEST_START_MS:
-            yield found
-
-
 def _gathers(path: Path, gpu: str, engine: str) -> Iterator[OperatorRow]:
     for row in table_of(path):
         if row["op_name"] in ("all_gather", "reduce_scatter") and row["nccl_dtype"] == "half":
-            yield OperatorRow(
-                gpu, engine, "gather", "", row["message_size"], 0, 0, row["num_gpus"], 0, 0, 2.0, row["latency"]
-            )
+            yield OperatorRow(gpu, engine, GATHER, row["message_size"], 0, row["num_gpus"], 0, 0, 2.0, row["latency"])
 
 
 def _all_reduces(path: Path, gpu: str, engine: str) -> Iterator[OperatorRow]:
     for row in table_of(path):
         if "eager" not in row["kernel_source"]:
-            yield OperatorRow(
-                gpu, engine, "all_reduce", "", row["message_size"], 0, 0, row["num_gpus"], 0, 0, 2.0, row["latency"]
-            )
+            form = REDUCE_MANY if row["num_gpus"] >= MANY else REDUCE
+            yield OperatorRow(gpu, engine, form, row["message_size"], 0, row["num_gpus"], 0, 0, 2.0, row["latency"])
 
 
 def _exchanges(paths: Sequence[Path], gpu: str, engine: str) -> Iterator[OperatorRow]:
@@ -179,7 +126,7 @@ def _exchanges(paths: Sequence[Path], gpu: str, engine: str) -> Iterator[Operato
         for key, latency in _sent(row, gpu):
             fastest[key] = min(latency, fastest.get(key, np.inf))
     for (form, tokens, d_model, gpus, copies, experts, width), latency in sorted(fastest.items()):
-        yield OperatorRow(gpu, engine, "exchange", form, tokens, d_model, 0, gpus, copies, experts, width, latency)
+        yield OperatorRow(gpu, engine, form, tokens, d_model, gpus, copies, experts, width, latency)
 
 
 def _sent(row: dict[str, Any], gpu: str) -> Iterator[tuple[tuple[Any, ...], float]]:

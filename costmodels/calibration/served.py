@@ -29,7 +29,7 @@ FEWEST_ROWS = 15
 """Rows from which a serving engine on a GPU has weights of TTFT of its own."""
 HOST_MS = 0.5
 """Where the host work of a step starts; operator tables do not contain it."""
-FIXED = {"link": 0.7, "dispatch_link": 0.85, "spread": 0.9, "ring": 0.001}
+FIXED = {"link": 0.7, "dispatch_link": 0.85, "spread": 0.9}
 """
 Constants that stay. Eight of the measured rows, of one deployment, cross NVLink domains: they fix no bandwidth. The
 tables extrapolate collectives across domains as if each GPU fetched everything over its own link; rings share the links

@@ -6,34 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from costmodels.gpus import GPUS, Gpu, MathKind
+from costmodels.gpus import GPUS, Gpu
 from costmodels.layers import StepWork
 from costmodels.operators import BYTES_PER_MS, FLOPS_PER_MS, KINDS, Array, Kind, Number, Operator
 
-_MATHS: tuple[MathKind, ...] = ("bf16", "fp8", "fp4")
 _FIELDS = (
-    "flops", "moved", "launches", "over_nvlink", "over_link", "around", "sharing", "starts", "crossings", "begun",
-    "plain", "least_moved", "least_flops", "handled_ms",
+    "flops", "moved", "passed", "launches", "over_nvlink", "over_link", "sharing", "crossings", "begun", "tail",
+    "plain", "least_moved", "least_flops", "handled_ms", "ramp_ms",
 )  # fmt: skip
-_OF_OPERATOR = tuple(name for name in _FIELDS if name not in ("begun", "plain", "least_moved", "least_flops"))
+_OF_OPERATOR = tuple(name for name in _FIELDS if name not in ("begun", "tail", "plain", "least_moved", "least_flops"))
 _PER_RUN = (
-    "flops", "moved", "launches", "over_nvlink", "over_link", "around", "starts", "crossings", "begun",
-    "least_moved", "least_flops", "handled_ms",
+    "flops", "moved", "passed", "launches", "over_nvlink", "over_link", "crossings", "begun", "tail",
+    "least_moved", "least_flops", "handled_ms", "ramp_ms",
 )  # fmt: skip
 
-_LINKS = ("nvlink", "link", "spread", "ring", "ramp_ms", "collective_ms", "crossing_ms")
 _OF_KIND: dict[Kind, tuple[str, ...]] = {
-    "matmul": ("bf16", "fp8", "fp4", "memory", "launch_ms", "quantise_ms"),
+    "matmul": ("product_memory", "product_compute"),
     "experts": ("expert_memory", "expert_compute"),
-    "prefill_attention": ("prefill_attention", "kv_memory", "launch_ms"),
-    "decode_attention": ("decode_attention", "kv_memory", "launch_ms", "attention_ms"),
-    "latent_prefill": ("latent_speed", "launch_ms"),
-    "latent_decode": ("latent_speed", "launch_ms", "attention_ms"),
+    "prefill_attention": ("attention_speed", "prefill_attention", "kv_memory", "launch_ms"),
+    "decode_attention": ("attention_speed", "decode_attention", "kv_memory", "launch_ms", "attention_ms"),
+    "latent_prefill": ("latent_speed",),
+    "latent_decode": ("latent_speed", "attention_ms"),
     "stream": ("memory", "launch_ms"),
-    "collective": _LINKS,
-    "all_reduce": (*_LINKS, "reduce"),
+    "collective": ("collective", "link", "spread", "crossing_ms"),
     "dispatch": ("dispatch", "dispatch_link", "crossing_ms"),
 }
 """Constants that the time of a kind depends on."""
@@ -101,29 +97,23 @@ class Stack:
             [np.broadcast_to(work.experts.beside if work.experts else False, count) for _, work, count, _ in steps]
         )
         blocks: list[Array] = []
-        told: list[tuple[int, int, int, int]] = []
+        told: list[tuple[int, int, int]] = []
         for (gpu, work, count, _), base in zip(steps, starts.tolist(), strict=False):
             experts = (work.experts.routed, work.experts.shared) if work.experts else ()
             for part, operators in enumerate(([*work.layers, *work.head], *experts)):
                 for times, operator in operators:
                     blocks.append(_block(gpu, times, operator, count))
-                    kind, math = KINDS.index(operator.kind), _MATHS.index(operator.math)
-                    told.append((base + part * self.count, kind, math, count))
+                    told.append((base + part * self.count, KINDS.index(operator.kind), count))
         fields = np.concatenate(blocks, axis=1)
-        first, kinds, maths, many = np.array(told).T
+        first, kinds, many = np.array(told).T
         offsets = np.arange(fields.shape[1]) - np.repeat(np.cumsum(many) - many, many)
         whole = dict(zip(_FIELDS, fields, strict=True))
-        whole |= {
-            "row": np.repeat(first, many) + offsets,
-            "kind": np.repeat(kinds, many),
-            "math": np.repeat(maths, many),
-        }
+        whole |= {"row": np.repeat(first, many) + offsets, "kind": np.repeat(kinds, many)}
         self._kinds = {
             kind: {name: column[whole["kind"] == number] for name, column in whole.items()}
             for number, kind in enumerate(KINDS)
         }
         self._rows = {kind: c["row"].astype(int) for kind, c in self._kinds.items()}
-        self._maths = {kind: c["math"].astype(int) for kind, c in self._kinds.items()}
         self._known: dict[Kind, dict[tuple[float, ...], Array]] = {}
 
     def times_ms(self, values: Values) -> Array:
@@ -141,41 +131,53 @@ class Stack:
         if key not in known:
             while len(known) >= _REMEMBERED:
                 del known[next(iter(known))]
-            busy = _busy_ms(kind, self._kinds[kind], self._maths[kind], values)
+            busy = _busy_ms(kind, self._kinds[kind], values)
             known[key] = np.asarray(np.bincount(self._rows[kind], busy, 3 * self.count))
         else:
             known[key] = known.pop(key)  # the last used stays longest
         return known[key]
 
 
-def _busy_ms(kind: Kind, c: dict[str, Array], math: npt.NDArray[np.int_], at: Values) -> Array:
+def _busy_ms(kind: Kind, c: dict[str, Array], at: Values) -> Array:
     """Times of the operators of one kind."""
     if kind == "dispatch":
         inside = (c["over_nvlink"] + c["handled_ms"]) / at["dispatch"]
         return np.asarray(inside + c["over_link"] / at["dispatch_link"] + c["crossings"] * at["crossing_ms"])
-    if kind in ("collective", "all_reduce"):
-        speed = at["reduce"] if kind == "all_reduce" else 1.0
-        across = at["link"] * speed * c["sharing"] ** at["spread"]
-        begun = c["starts"] * at["collective_ms"] + c["crossings"] * at["crossing_ms"]
-        full = (c["over_nvlink"] / (at["nvlink"] * speed), (c["over_link"] + at["ring"] * c["around"]) / across)
-        ramps = 2 * sum(np.sqrt(at["ramp_ms"] * c["starts"] * way) for way in full)
-        return np.asarray(full[0] + full[1] + ramps + begun)
+    if kind == "collective":
+        across = c["over_link"] / (at["link"] * c["sharing"] ** at["spread"])
+        inside, across = (way + 2 * np.sqrt(c["ramp_ms"] * way) for way in (c["over_nvlink"], across))
+        return np.asarray((inside + c["handled_ms"]) / at["collective"] + across + c["crossings"] * at["crossing_ms"])
     if kind == "stream":
         return np.asarray(c["moved"] / at["memory"] + c["launches"] * at["launch_ms"])
-    if kind in ("experts", "latent_prefill", "latent_decode"):
-        speed = at["latent_speed"]
-        memory, compute = (at["expert_memory"], at["expert_compute"]) if kind == "experts" else (speed, speed)
-        streamed = np.maximum(c["moved"] / memory, c["least_moved"])
-        busy = np.maximum(c["flops"] / compute, c["least_flops"])
-        run = np.sqrt(streamed * streamed + busy * busy) + c["begun"]
-        small = {"experts": 0.0, "latent_prefill": at["launch_ms"]}.get(kind, at["launch_ms"] + 2 * at["attention_ms"])
-        return np.asarray(np.where(c["plain"] > 0, np.maximum(c["moved"], c["flops"]), run) + c["launches"] * small)
-    if kind == "matmul":
-        plain = np.array([at["bf16"], at["fp8"], at["fp4"]])[math]
-        each = at["launch_ms"] + (math > 0) * at["quantise_ms"]
-        return np.asarray(np.maximum(c["flops"] / plain, c["moved"] / at["memory"]) + c["launches"] * each)
+    if kind in ("matmul", "experts", "latent_prefill", "latent_decode"):
+        return _measured_ms(kind, c, at)
     start = at["launch_ms"] + (2 * at["attention_ms"] if kind == "decode_attention" else 0.0)
-    return np.asarray(np.maximum(c["flops"] / at[kind], c["moved"] / at["kv_memory"]) + c["launches"] * start)
+    plain = np.maximum(c["flops"] / at[kind], c["moved"] / at["kv_memory"]) + c["launches"] * start
+    return np.asarray(np.where(c["plain"] > 0, plain, _measured_ms(kind, c, at)))
+
+
+_SPEEDS: dict[Kind, tuple[str, str]] = {
+    "matmul": ("product_memory", "product_compute"),
+    "experts": ("expert_memory", "expert_compute"),
+    "prefill_attention": ("attention_speed", "attention_speed"),
+    "decode_attention": ("attention_speed", "attention_speed"),
+    "latent_prefill": ("latent_speed", "latent_speed"),
+    "latent_decode": ("latent_speed", "latent_speed"),
+}
+"""Constants that the memory traffic and the arithmetic of a measured kernel depend on."""
+
+
+def _measured_ms(kind: Kind, c: dict[str, Array], at: Values) -> Array:
+    """Times of operators whose kernels were measured."""
+    memory, compute = (at[name] for name in _SPEEDS[kind])
+    streamed = np.maximum(c["moved"] / memory, c["least_moved"])
+    busy = np.maximum(c["flops"] / compute, c["least_flops"])
+    run = np.sqrt(streamed * streamed + busy * busy)
+    waited = np.where(c["tail"] > 0, c["tail"] * run / np.maximum(run + c["tail"], 1e-30), 0.0)
+    run = run + waited + c["begun"] + c["passed"] / memory
+    around = 2 * at["attention_ms"] if kind in ("decode_attention", "latent_decode") else 0.0
+    plain = np.where(c["plain"] > 0, np.maximum(c["moved"], c["flops"]), run)
+    return np.asarray(plain + c["launches"] * around)
 
 
 def _block(gpu: Gpu, times: float, operator: Operator, count: int) -> Array:
@@ -183,16 +185,16 @@ def _block(gpu: Gpu, times: float, operator: Operator, count: int) -> Array:
     how = operator.measured
     peak, stream = (gpu.tflops(operator.math) or 1.0) * FLOPS_PER_MS, gpu.memory_gbps * BYTES_PER_MS
     link = gpu.link_gbps * BYTES_PER_MS
-    own = {
-        "flops": peak, "moved": stream, "least_flops": peak, "least_moved": stream,
-        "over_nvlink": gpu.nvlink_gbps * BYTES_PER_MS, "over_link": link, "around": link,
+    own: dict[str, Number] = {
+        "flops": peak, "moved": stream, "passed": stream, "least_flops": peak, "least_moved": stream,
+        "over_nvlink": gpu.nvlink_gbps * BYTES_PER_MS, "over_link": link,
     }  # fmt: skip
     fields: dict[str, Number] = {name: getattr(operator, name) for name in _OF_OPERATOR}
     if how is None:
         fields["plain"] = 1.0
     else:
         begun = np.where(np.asarray(operator.moved) > 0, how.start_ms, 0.0)
-        fields |= {"begun": begun, "least_moved": operator.moved, "least_flops": operator.flops}
+        fields |= {"begun": begun, "tail": how.tail_ms, "least_moved": operator.moved, "least_flops": operator.flops}
         own |= {"flops": peak * how.compute, "moved": stream * how.memory, "least_flops": peak * how.most}
     block = np.zeros((len(_FIELDS), count))
     for name, value in fields.items():

@@ -13,6 +13,7 @@ from costmodels.constants import ARCHITECTURES
 from costmodels.engine import Engine
 from costmodels.formats import Formats, formats
 from costmodels.gpus import GPUS
+from costmodels.kernels import GENTLE, STEEP
 from costmodels.models import Model, model
 from costmodels.operating_curve import ROLES, Role
 from costmodels.operators import Array
@@ -103,12 +104,13 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     if reason is not None:
         yield reason
         return
+    shape = replace(shape, dense_layers=0)  # the tables take every layer of a mixture of experts for one with experts
     if gpu.name in LINKS_GBPS:
         gpu = replace(gpu, link_gbps=LINKS_GBPS[gpu.name])
     engine = Engine(
         shape, gpu, used, cut, int(named["domain_gpus"]), named["backend"], "operators",
         dispatches=dispatches(named["backend"], gpu.name, shape, used, cut, role),
-        exchanged=exchanged(named["backend"], gpu.name, cut.moe_ep),
+        exchanged=exchanged(named["backend"], gpu.name, cut.moe_ep), popularity=popularity(shape),
     )  # fmt: skip
     osl = int(named["osl"] or 1) if role != "prefill" else 1
     traffic = Traffic.constant(int(named["isl"]), osl)
@@ -116,6 +118,16 @@ def _series(named: dict[str, str], rows: Array) -> Iterator[TableSeries | str]:
     batch = rows[:, 0] / cut.attention_dp
     keep = batch <= (demand.largest_busy_batch() if role == "colocated" else np.inf)
     yield TableSeries(engine, demand, batch[keep], rows[keep, 1])
+
+
+def popularity(shape: Model) -> float:
+    """
+    With which power of its rank the popularity of an expert falls in the tables.
+
+    They take the gentler power for DeepSeek's kin and for models with linear attention, the steeper one for others
+    (aiconfigurator-core 0.12, model by model).
+    """
+    return GENTLE if shape.attention == "mla" or shape.linear_layers else STEEP
 
 
 def exchanged(engine: str, gpu_name: str, ranks: int) -> int | None:

@@ -9,31 +9,20 @@ import numpy as np
 
 from costmodels.calibration.files import write_rows
 from costmodels.calibration.hierarchy import Level
-from costmodels.calibration.kernels import Kernels
 from costmodels.closed_loop import FILE as CLOSED
 from costmodels.closed_loop import TERMS, Fitted
 from costmodels.constants import FILE as CONSTANTS
 from costmodels.constants import NAMES
-from costmodels.kernels import (
-    EXCHANGE_FILE,
-    EXPERTS_FILE,
-    LATENT_FILE,
-    ExchangeKernel,
-    ExpertKernel,
-    Kernel,
-    Key,
-    LatentKernel,
-    names,
-)
+from costmodels.kernel_sets import KINDS, KernelSets, Key, file_of, names
+from costmodels.kernels import Kernel
 from costmodels.operators import Array
 
 
-def write_kernels(kernels: Kernels) -> list[Path]:
+def write_kernels(kernels: KernelSets) -> list[Path]:
     """Writes the kernels whole; gives their paths."""
-    write_rows(EXPERTS_FILE, _kernel_rows(kernels.experts, names(ExpertKernel)))
-    write_rows(LATENT_FILE, _kernel_rows(kernels.latent, names(LatentKernel)))
-    write_rows(EXCHANGE_FILE, _kernel_rows(kernels.exchange, names(ExchangeKernel)))
-    return [EXPERTS_FILE, LATENT_FILE, EXCHANGE_FILE]
+    for kind, kernel in KINDS.items():
+        write_rows(file_of(kind), _kernel_rows(getattr(kernels, kind), names(kernel)))
+    return [file_of(kind) for kind in KINDS]
 
 
 def _kernel_rows(sets: Mapping[Key, Kernel], figures: tuple[str, ...]) -> list[list[str]]:
