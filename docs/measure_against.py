@@ -9,8 +9,8 @@ by, for TPOT and for TTFT. Errors are predicted / measured - 1 in percent.
 
 The package is asked at nominal lengths and without regard to memory. Co-located rows: ``run_agg`` with ``ctx_tokens`` =
 input length, which is the default of ``aiconfigurator``'s own estimate. Disaggregated rows: TTFT is the latency of the
-prefill engine's batch, TPOT the decode engine's mean step; no queueing. Models have the row's name, or the name that the
-package carries the same weights under, and the row's precision; where that has no format, the checkpoint's.
+prefill engine's batch, TPOT the decode engine's mean step; no queueing. Models are the package's own checkpoints in the
+row's precision where it carries one, else the row's model set to that precision.
 
 Needs numpy and ``pip install 'ratematch[silicon]'``; some five minutes of one core.
 """
@@ -33,16 +33,23 @@ sys.path.insert(0, str(ROOT))
 
 from costmodels.calibration.left_out import fit_operators, names_of, one_left_out, seen
 from costmodels.closed_loop import Prediction
-from costmodels.measured import MeasuredEngine, MeasuredRow, read_measured
+from costmodels.measured import MeasuredRow, read_measured
 from costmodels.operating_curve import Role
 from costmodels.partition import Partition
 from costmodels.silicon_config import Ask, NoData, Setup, setup
-from costmodels.silicon_package import bundled_models, current_version, package_version, quiet, require_package, versions
+from costmodels.silicon_package import (
+    bundled_models,
+    current_version,
+    package_version,
+    quiet,
+    require_package,
+    versions,
+)
 from costmodels.silicon_rows import _guarded
 
 MEASURED = ROOT / "costmodels" / "data" / "measured.csv.gz"
 CURVES = sorted((ROOT / "instances" / "curves").glob("*__*.csv.gz"))
-SAME_MODEL = {
+RENAMED = {
     "meta-llama/Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B",
     "meta-llama/Llama-3.1-8B-Instruct": "meta-llama/Meta-Llama-3.1-8B",
     "nvidia/DeepSeek-R1-NVFP4": "deepseek-ai/DeepSeek-R1",
@@ -51,8 +58,22 @@ SAME_MODEL = {
     "zhipuai/GLM-5": "zai-org/GLM-5",
 }
 """Names of rows that the package does not carry, and those of the same shape that it does."""
-AS_PUBLISHED = ("openai/gpt-oss-120b",)
-"""Models with MXFP4 experts: whatever a row's label, they ran as published (``closed_loop`` reads them so too)."""
+CHECKPOINTS = {
+    ("meta-llama/Meta-Llama-3.1-70B", "fp8"): "nvidia/Llama-3.1-70B-Instruct-FP8",
+    ("Qwen/Qwen3-32B", "fp8"): "Qwen/Qwen3-32B-FP8",
+    ("zai-org/GLM-5", "fp8"): "zai-org/GLM-5-FP8",
+    ("zai-org/GLM-5", "fp4"): "nvidia/GLM-5-NVFP4",
+    ("deepseek-ai/DeepSeek-R1", "fp4"): "nvidia/DeepSeek-V3.1-NVFP4",
+    ("deepseek-ai/DeepSeek-V3", "fp4"): "nvidia/DeepSeek-V3.1-NVFP4",
+    ("MiniMaxAI/MiniMax-M2.5", "fp4"): "nvidia/MiniMax-M2.5-NVFP4",
+    ("Qwen/Qwen3.5-397B-A17B", "fp4"): "nvidia/Qwen3.5-397B-A17B-NVFP4",
+    ("moonshotai/Kimi-K2.5", "fp4"): "nvidia/Kimi-K2.5-NVFP4",
+    ("openai/gpt-oss-120b", "fp4"): "openai/gpt-oss-120b",
+    ("openai/gpt-oss-120b", "fp8"): "openai/gpt-oss-120b",
+}
+"""The checkpoints of the package that are published in a row's precision; gpt-oss ran as published, whatever the label."""
+LABELS = {"fp4": "nvfp4", "": None}
+"""What a row's precision is called where the package is asked for it; None: the checkpoint's own."""
 QUANTITIES = ("tpot", "ttft")
 MODES = ("all", "agg", "disagg")
 
@@ -74,7 +95,9 @@ class Asked:
 
         runtime = RuntimeConfig(isl=row.isl, osl=row.osl, batch_size=batch)
         if role == "colocated":
-            result = self.backend.run_agg(self.model, self.found.database, runtime, ctx_tokens=row.isl).get_result_dict()
+            result = self.backend.run_agg(
+                self.model, self.found.database, runtime, ctx_tokens=row.isl
+            ).get_result_dict()
             return float(result["ttft"]), float(result["tpot"])
         mode = "static_ctx" if role == "prefill" else "static_gen"
         summary = self.backend.run_static(self.model, self.found.database, runtime, mode)
@@ -89,12 +112,9 @@ def set_up(system: str, backend: str, model: str, precision: str | None, role: R
     if backend not in versions().get(system, {}):
         return "no data of this serving engine on this GPU"
     try:
-        ask = Ask(system, backend, current_version(system, backend), model, role, precision, isl=1, osl=2)
-        return setup(ask)
+        return setup(Ask(system, backend, current_version(system, backend), model, role, precision, isl=1, osl=2))
     except NoData as error:
-        if precision is None:
-            return str(error)
-        return set_up(system, backend, model, None, role)
+        return str(error)
 
 
 @cache
@@ -113,22 +133,22 @@ def asked(system: str, backend: str, model: str, precision: str | None, role: Ro
         return str(error)
 
 
-def label(row: MeasuredRow) -> str | None:
-    """The precision that the package is asked for."""
-    if row.model in AS_PUBLISHED:
-        return None
-    return {"fp4": "nvfp4", "": None}.get(row.precision, row.precision)
+def checkpoint(row: MeasuredRow) -> tuple[str, str | None]:
+    """The model that the package is asked for, and the precision."""
+    name = RENAMED.get(row.model, row.model)
+    published = CHECKPOINTS.get((name, row.precision))
+    return (published, None) if published else (name, LABELS.get(row.precision, row.precision))
 
 
 def theirs(row: MeasuredRow) -> Prediction | str:
     """What the package says of a row, or why it says nothing."""
-    model = SAME_MODEL.get(row.model, row.model)
+    model, precision = checkpoint(row)
     if model not in bundled_models():
         return "model not bundled"
     roles: tuple[Role, ...] = ("colocated",) if row.mode == "agg" else ("prefill", "decode")
     found: list[tuple[float, float]] = []
     for role, engine in zip(roles, row.engines, strict=True):
-        one = asked(row.system, row.backend, model, label(row), role, engine.partition)
+        one = asked(row.system, row.backend, model, precision, role, engine.partition)
         if isinstance(one, str):
             return one
         try:

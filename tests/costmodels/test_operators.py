@@ -205,8 +205,8 @@ def test_no_carried_product_or_expert_is_faster_than_the_data_sheet() -> None:
         for held, width in ((1, 14336), (8, 2048), (128, 384)):
             assert isinstance(kernel, ExpertKernel)
             found = operator_ms(gpu, FASTEST, experts(used, ROWS, held, 1.0, 4096, width, kernel))
-            one = 3 * 4096 * width  # at least one expert is chosen, and no more rows than there are
-            least = least_ms(gpu, used.math, 2 * ROWS * one, np.minimum(1.0, ROWS / held) * one * used.bytes)
+            one, chosen = 3 * 4096 * width, ROWS * held / (ROWS + np.asarray(kernel.choice) * held)
+            least = least_ms(gpu, used.math, 2 * ROWS * one, chosen * one * used.bytes)
             assert bool((found >= least).all()), (form, gpu.name)
 
 
