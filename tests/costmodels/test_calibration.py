@@ -258,7 +258,7 @@ MOE = (*sorted(TABLES.glob("*gpt-oss*")), *(table(f"{name}__deepseek-ai--DeepSee
 )))  # fmt: skip
 
 
-@pytest.mark.parametrize("tables, limit", [(DENSE, 0.04), (MOE, 0.08)], ids=["dense", "moe"])
+@pytest.mark.parametrize("tables, limit", [(DENSE, 0.03), (MOE, 0.065)], ids=["dense", "moe"])
 def test_carried_tables_are_reproduced(tables: tuple[Path, ...], limit: float) -> None:
     """Pooled median errors; of all carried tables: dense 1.9 and 2.6 %, MoE 5.3 and 5.2 % (decode, prefill)."""
     assert len(tables) >= 6

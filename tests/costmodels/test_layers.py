@@ -127,5 +127,3 @@ def test_shared_experts_run_beside_routed_ones_in_decode_steps() -> None:
     assert not plain.overlaps
     deep = replace(engine, serving="sglang", partition=Partition(attention_dp=8, moe_ep=8))
     assert not deep.overlaps and replace(deep, basis="served").overlaps
-
-

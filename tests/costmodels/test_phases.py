@@ -40,8 +40,11 @@ ENGINES = {
     "window": Engine(MODELS["openai/gpt-oss-120b"], GPUS["h100_sxm"], BF16, Partition(tp=4, moe_tp=4), 8, "trtllm"),
     "linear": Engine(MODELS["Qwen/Qwen3.5-397B-A17B"], GPUS["b200_sxm"], FP8, Partition(tp=8, moe_ep=8), 8, "sglang"),
     "sparse": Engine(MODELS["zai-org/GLM-5"], GPUS["b200_sxm"], FP8, Partition(tp=2, attention_dp=4, moe_ep=8), 8),
+    "few": Engine(
+        MODELS["Qwen/Qwen3-235B-A22B"], GPUS["b200_sxm"], FP4, Partition(tp=4, moe_ep=4), 8, "trtllm", "operators"
+    ),
 }  # fmt: skip
-"""One engine of every kind."""
+"""One engine of every kind; the last runs other kernels of experts up to 128 tokens."""
 KINDS = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 
 
@@ -96,8 +99,8 @@ def test_long_prompts_in_chunked_pipelines_as_the_paper_shows(basis: Basis) -> N
     Figure 5 of arXiv 2506.05508: DeepSeek-R1, ISL 256K, EP x PP = 64; FTL falls 31-fold from PP 1 to 32.
 
     Experts are evenly loaded. With 61 layers over 32 stages and a pipeline that fills, a little less; a full pipeline
-    keeps its rate per GPU. With ``operators`` 20-fold: each chunk starts two exchanges a layer, 0.1 ms each as measured
-    on GB200 under a mean engine, and chunks are many.
+    keeps its rate per GPU. As measured 20-fold: each chunk starts two exchanges a layer, 0.06 ms each of a few hundred
+    tokens on Blackwell under a mean engine, and chunks are many.
     """
     traffic, one = Traffic.constant(262144, 1), np.array([1.0])
     cached = EngineOptions(cache_up_projection=True)
@@ -109,7 +112,7 @@ def test_long_prompts_in_chunked_pipelines_as_the_paper_shows(basis: Basis) -> N
         ftl.append(min(float(state.latency_ms[0]) for state in states))
         rate.append(max(float(state.requests_per_s[0]) for state in states) / 64)
     assert all(1.5 < slow / fast < 2.1 for slow, fast in pairwise(ftl))
-    assert (18 if basis == "operators" else 20) < ftl[0] / ftl[-1] < 32
+    assert (20 if basis == "ideal" else 18) < ftl[0] / ftl[-1] < 32
     assert all(0.85 < each / rate[0] < 1.1 for each in rate)
 
 

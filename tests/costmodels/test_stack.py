@@ -71,8 +71,6 @@ def test_what_a_stack_remembers_is_what_it_prices() -> None:
         assert np.array_equal(one.times_ms(values), Stack(steps).times_ms(values)), name
 
 
-
-
 CUTS = {
     "dense": ("meta-llama/Meta-Llama-3.1-70B", Partition(tp=4)),
     "dense beyond a node": ("meta-llama/Meta-Llama-3.1-70B", Partition(tp=16)),
