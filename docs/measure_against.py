@@ -1,11 +1,11 @@
 """
-This cost model and ``aiconfigurator-core`` on the same measured rows: ``python docs/measure_against.py``.
+The cost model and ``aiconfigurator-core`` on the same measured rows: ``python docs/measure_against.py``.
 
-Prints how many of the carried rows of whole servers each of the two prices, why the package does not price the rest, and
-the errors of TPOT and TTFT on the rows that both price. *ours*: each third of the rows by a fit to the other two thirds.
-*raw*: the package's operators and formulas as they are, its current data of each serving engine. *refitted*: the same,
-times one constant for each serving engine and GPU, the median of measured / predicted over the very rows it is judged
-by, for TPOT and for TTFT. Errors are predicted / measured - 1 in percent.
+Prints how many of the carried rows of whole servers each of the two prices, why the package does not price the others,
+and the errors of TPOT and TTFT on the rows that both price. *ours*: each third of the rows by a fit to the other two
+thirds. *raw*: the package as it is, with its current data of each serving engine. *refitted*: the same, times one
+constant for each serving engine and GPU: the median of measured / predicted over the very rows it is judged by, one for
+TPOT and one for TTFT. Errors are predicted / measured - 1 in percent; *bias* is their mean, with its sign.
 
 The package is asked at nominal lengths and without regard to memory. Co-located rows: ``run_agg`` with ``ctx_tokens`` =
 input length, which is the default of ``aiconfigurator``'s own estimate. Disaggregated rows: TTFT is the latency of the
@@ -28,8 +28,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from costmodels.calibration.left_out import fit_operators, names_of, one_left_out, seen
 from costmodels.closed_loop import Prediction
@@ -47,6 +46,7 @@ from costmodels.silicon_package import (
 )
 from costmodels.silicon_rows import _guarded
 
+ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "costmodels" / "data" / "measured.csv.gz"
 CURVES = sorted((ROOT / "instances" / "curves").glob("*__*.csv.gz"))
 RENAMED = {
@@ -71,7 +71,7 @@ CHECKPOINTS = {
     ("openai/gpt-oss-120b", "fp4"): "openai/gpt-oss-120b",
     ("openai/gpt-oss-120b", "fp8"): "openai/gpt-oss-120b",
 }
-"""The checkpoints of the package that are published in a row's precision; gpt-oss ran as published, whatever the label."""
+"""The checkpoints of the package that are published in a row's precision; gpt-oss ran so whatever the label."""
 LABELS = {"fp4": "nvfp4", "": None}
 """What a row's precision is called where the package is asked for it; None: the checkpoint's own."""
 QUANTITIES = ("tpot", "ttft")
@@ -95,9 +95,8 @@ class Asked:
 
         runtime = RuntimeConfig(isl=row.isl, osl=row.osl, batch_size=batch)
         if role == "colocated":
-            result = self.backend.run_agg(
-                self.model, self.found.database, runtime, ctx_tokens=row.isl
-            ).get_result_dict()
+            summary = self.backend.run_agg(self.model, self.found.database, runtime, ctx_tokens=row.isl)
+            result = summary.get_result_dict()
             return float(result["ttft"]), float(result["tpot"])
         mode = "static_ctx" if role == "prefill" else "static_gen"
         summary = self.backend.run_static(self.model, self.found.database, runtime, mode)

@@ -83,8 +83,9 @@ PLANTED: dict[str, tuple[str, Kernel]] = {
 NOWHERE = KernelRows((), (), (), (), (), (), ())
 TOLD = {
     "products": ("memory", "compute", "start_ms"), "experts": ("memory", "compute"),
-    "prompts": ("compute", "start_ms"), "queries": ("memory", "start_ms"), "latent": ("decode_memory", "prompt_compute"),
-    "collective": ("start_ms", "steps", "nvlink"), "exchange": ("start_ms", "token_us", "nvlink"),
+    "prompts": ("compute", "start_ms"), "queries": ("memory", "start_ms"),
+    "latent": ("decode_memory", "prompt_compute"), "collective": ("start_ms", "steps", "nvlink"),
+    "exchange": ("start_ms", "token_us", "nvlink"),
 }  # fmt: skip
 """Kind -> figures that rows tell apart."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_servers_cross_domains_as_their_links_do() -> None:
 
 def test_all_reduces_of_many_are_another_kernel() -> None:
     for basis in ("operators", "served"):
-        engine = replace(LLAMA, basis=basis)  # type: ignore[arg-type]
+        engine = replace(LLAMA, basis=basis)
         assert collective(engine, True, 4, 1e9) == (1.0, all_reduce(8, 4, 1e9, COLLECTIVE))
         assert collective(engine, True, 8, 1e9) == (1.0, all_reduce(8, 8, 1e9, MANY))
     assert collective(LLAMA, True, 16, 1e9)[1] == all_reduce(8, 8, 1e9, MANY)
@@ -144,7 +145,7 @@ def test_layers_reduce_with_the_factor_of_their_basis() -> None:
     assert hop == send(True, 100 * 8192 * 2, STEADY)
 
 
-def deepseek(serving: str, gpu: str = "h200_sxm", form: str = "fp8_block", **changed: object) -> Engine:
+def deepseek(serving: str, gpu: str = "h200_sxm", form: str = "fp8_block", **changed: Any) -> Engine:
     """DeepSeek with whole experts on 16 ranks of two attention-TP GPUs."""
     cut = Partition(tp=2, attention_dp=8, moe_ep=16)
     used = formats(f"gemm:{form} moe:{form} kv:fp8 fmha:bfloat16")
@@ -178,8 +179,8 @@ def test_exchanges_of_prompts_and_of_decodes_are_two_kernels() -> None:
     engine = deepseek("sglang", other_kernels=EngineKernels(many=many, few=few))
     both = [one for _, one in exchanges(engine, np.array([100.0, 100.0]), np.array([True, False]))]
     for one, two, together in zip(exchanged(engine, 100.0, True), exchanged(engine, 100.0, False), both, strict=True):
-        assert np.concatenate([one.over_nvlink, two.over_nvlink]) == pytest.approx(together.over_nvlink)  # type: ignore[arg-type]
-        assert np.concatenate([one.handled_ms, two.handled_ms]) == pytest.approx(together.handled_ms)  # type: ignore[arg-type]
+        assert np.concatenate([one.over_nvlink, two.over_nvlink]) == pytest.approx(together.over_nvlink)
+        assert np.concatenate([one.handled_ms, two.handled_ms]) == pytest.approx(together.handled_ms)
         assert float(one.handled_ms[0]) == pytest.approx(0.01 + 50 * 1e-6)  # type: ignore[index]
     one_node = exchanged(replace(engine, exchanged=8), 100.0, True)
     assert all(float(np.sum(one.over_link)) == 0 and one.crossings == 0 for one in one_node)
@@ -212,8 +213,8 @@ def test_a_larger_domain_never_slows_a_collective(gpu: Gpu) -> None:
 
 
 def test_a_larger_domain_never_slows_a_collective_with_any_constants() -> None:
-    sets = {**fitted(), "ideal": IDEAL}
-    found = {key: slower_in_a_larger_domain(one, gpu) for key, one in sets.items() for gpu in GPUS.values()}
+    sets = {**{" ".join(key): one for key, one in fitted().items()}, "ideal": IDEAL}
+    found = {(key, gpu.name): slower_in_a_larger_domain(one, gpu) for key, one in sets.items() for gpu in GPUS.values()}
     assert {key: broken for key, broken in found.items() if broken} == {}
 
 
@@ -222,8 +223,11 @@ def test_a_larger_domain_never_slows_a_carried_collective(form: str) -> None:
     served = [one for key, one in fitted().items() if key[:2] == ("served", "shared")]
     kernels = {key: one for key, one in carried().collective.items() if key[0] == form}
     assert len(kernels) >= 10
-    found = {key: slower_in_a_larger_domain(c, GPUS["h200_sxm"], DOMAINS, one) for key, one in kernels.items()
-             for c in served[:3]}  # fmt: skip
+    found = {
+        (key, place): slower_in_a_larger_domain(one, GPUS["h200_sxm"], DOMAINS, kernel)
+        for key, kernel in kernels.items()
+        for place, one in enumerate(served[:3])
+    }
     assert {key: broken for key, broken in found.items() if broken} == {}
 
 

@@ -118,8 +118,8 @@ def test_every_model_of_the_catalogue_is_priced(name: str) -> None:
 def test_shared_experts_run_beside_routed_ones_in_decode_steps() -> None:
     engine = Engine(DEEPSEEK, H100, FP8, Partition(tp=8, moe_ep=8), 8, "trtllm", "operators")
     work = expert_work(engine, np.array([64.0, 64.0]), np.array([0.0, 32.0]))
-    routed = price(H100, engine.constants, work.routed) + engine.constants.routing_ms
-    shared = price(H100, engine.constants, work.shared)
+    routed = np.asarray(price(H100, engine.constants, work.routed)) + engine.constants.routing_ms
+    shared = np.asarray(price(H100, engine.constants, work.shared))
     decode, mixed = np.asarray(experts_ms(engine, work)).tolist()
     assert decode == pytest.approx(max(float(routed[0]), float(shared[0])))
     assert mixed == pytest.approx(float(routed[0]) + float(shared[0]))
