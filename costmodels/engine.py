@@ -21,6 +21,7 @@ from costmodels.kernels import (
     REDUCE,
     REDUCE_MANY,
     SENT,
+    STATIC,
     CollectiveKernel,
     ExchangeKernel,
     ExpertKernel,
@@ -162,7 +163,7 @@ class Engine:
         """The kernels that it runs, of given ones by key."""
         where, formats = (self.gpu, self.serving), self.formats
         return EngineKernels(
-            nearest(sets.products, formats.gemm.product, *where),
+            nearest(sets.products, self._product_form(sets), *where),
             nearest(sets.products, FORMATS["bfloat16"].product, *where),
             nearest(sets.experts, self.expert_form, *where),
             self._few_experts(sets),
@@ -175,6 +176,13 @@ class Engine:
             nearest(sets.exchange, PROMPTS, *where),
             nearest(sets.exchange, DECODES, *where),
         )
+
+    def _product_form(self, sets: KernelSets) -> str:
+        """Name of its products; scales are computed where the engine was measured so alone."""
+        form, where = self.formats.gemm.product, ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
+        computed = (form.removesuffix(STATIC), where, self.serving, ANY) in sets.products
+        own = (form, where, self.serving, ANY) in sets.products
+        return form.removesuffix(STATIC) if computed and not own else form
 
     def _few_experts(self, sets: KernelSets) -> ExpertKernel | None:
         """The kernel of experts of steps of few tokens, where the engine has one."""

@@ -25,6 +25,8 @@ OTHERS_FOR_SENT = ("sglang",)
 """Engines that run other kernels of experts then."""
 TILE_ROWS = 128
 """Rows of the tiles that products are cut into: fewer take as long."""
+STATIC = "_static"
+"""End of the names of formats whose scales are known before."""
 COARSE, FINE_FROM = " coarse", 4
 """Added where a token takes fewer experts than that: few and wide ones, whose products are those of dense models."""
 FEW, MOST_FEW, MOST_EXPERTS = " few", 128, 256

@@ -83,12 +83,12 @@ class Seen:
 
     def without(self, what: str, name: str) -> Seen:
         """All but a model's or a GPU's: its rows, and the measurements of kernels that only it has."""
-        rows = [one for one in (*self.tables, *self.others) if _name(one.series.engine, what) == name]
+        engines = (*(one.series.engine for one in (*self.tables, *self.others)), *(one.decode for one in self.loops))
         kernels = self.kernels
         if what == "gpus":
             kernels = kernels.without_gpu(name)
-        elif rows:
-            kernels = kernels.without_model(rows[0].series.engine.model)
+        elif (own := next((one for one in engines if _name(one, what) == name), None)) is not None:
+            kernels = kernels.without_model(own.model)
         return Seen(
             [one for one in self.tables if _name(one.series.engine, what) != name],
             [one for one in self.others if _name(one.series.engine, what) != name],
