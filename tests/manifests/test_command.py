@@ -259,16 +259,15 @@ def test_nothing_of_a_file_reaches_a_shell_unquoted(result: Path, tmp_path: Path
     document["cost_model"]["description"] = "a\ntouch pwned\n\u2028b"
     result.write_text(json.dumps(document))
     evil = '/m/"$(touch${IFS}pwned)"'
+    for fake in ("python3", "trtllm-serve"):  # once: they may still run when the next script starts
+        (tmp_path / fake).write_text("#!/bin/sh\n")
+        (tmp_path / fake).chmod(0o755)
     for target in ("sglang", "kubernetes", "trtllm"):
         files = export_deployment(result, target, model_paths=[evil], image='"$HOME"')
         for name, text in files.items():
             assert not [line for line in text.splitlines() if line.startswith("touch")]
             if name.endswith(".sh"):
                 (tmp_path / name).write_text(text)
-                (tmp_path / "python3").write_text("#!/bin/sh\n")
-                (tmp_path / "trtllm-serve").write_text("#!/bin/sh\n")
-                for fake in ("python3", "trtllm-serve"):
-                    (tmp_path / fake).chmod(0o755)
                 environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
                 subprocess.run(
                     ["bash", name], cwd=tmp_path, env=environment, check=False, timeout=20, capture_output=True
