@@ -8,7 +8,7 @@ from functools import cached_property
 from costmodels.constants import ANY, ARCHITECTURES, Basis, Constants, Path_, constants
 from costmodels.formats import FORMATS, Formats
 from costmodels.gpus import Gpu
-from costmodels.kernel_sets import KernelSets, carried, nearest
+from costmodels.kernel_sets import KernelSets, carried
 from costmodels.kernels import (
     COARSE,
     DECODES,
@@ -163,18 +163,18 @@ class Engine:
         """The kernels that it runs, of given ones by key."""
         where, formats = (self.gpu, self.serving), self.formats
         return EngineKernels(
-            nearest(sets.products, self._product_form(sets), *where),
-            nearest(sets.products, FORMATS["bfloat16"].product, *where),
-            nearest(sets.experts, self.expert_form, *where),
+            sets.of("products", self._product_form(sets), *where),
+            sets.of("products", FORMATS["bfloat16"].product, *where),
+            sets.of("experts", self.expert_form, *where),
             self._few_experts(sets),
-            nearest(sets.prompts, f"{formats.fmha.kernel} {formats.kv.kernel}", *where),
-            nearest(sets.queries, formats.kv.kernel, *where),
-            nearest(sets.latent, formats.kv.kernel, *where),
-            nearest(sets.collective, GATHER, *where),
-            nearest(sets.collective, REDUCE, *where),
-            nearest(sets.collective, REDUCE_MANY, *where),
-            nearest(sets.exchange, PROMPTS, *where),
-            nearest(sets.exchange, DECODES, *where),
+            sets.of("prompts", f"{formats.fmha.kernel} {formats.kv.kernel}", *where),
+            sets.of("queries", formats.kv.kernel, *where),
+            sets.of("latent", formats.kv.kernel, *where),
+            sets.of("collective", GATHER, *where),
+            sets.of("collective", REDUCE, *where),
+            sets.of("collective", REDUCE_MANY, *where),
+            sets.of("exchange", PROMPTS, *where),
+            sets.of("exchange", DECODES, *where),
         )
 
     def _product_form(self, sets: KernelSets) -> str:
@@ -190,7 +190,8 @@ class Engine:
         is_measured = (form, where, self.serving, ANY) in sets.experts
         if self.is_dispatched or self.model.experts > MOST_EXPERTS or not is_measured:
             return None
-        return nearest(sets.experts, form, self.gpu, self.serving)
+        found: ExpertKernel = sets.of("experts", form, self.gpu, self.serving)
+        return found
 
     @property
     def expert_form(self) -> str:

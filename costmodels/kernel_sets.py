@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ Key = tuple[str, str, str, str]
 
 def names(kind: type[Kernel]) -> tuple[str, ...]:
     """The figures of a kind of kernel."""
-    return tuple(field.name for field in fields(kind))
+    return tuple(one.name for one in fields(kind))
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class KernelSets:
     latent: Mapping[Key, LatentKernel]
     collective: Mapping[Key, CollectiveKernel]
     exchange: Mapping[Key, ExchangeKernel]
+    _found: dict[tuple[str, str, Gpu, str | None], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, kind: str, form: str, gpu: Gpu, engine: str | None) -> Any:
+        """The kernel of a kind that applies (:func:`nearest`), looked for once."""
+        asked = (kind, form, gpu, engine)
+        if asked not in self._found:
+            self._found[asked] = nearest(getattr(self, kind), form, gpu, engine)
+        return self._found[asked]
 
 
 KINDS: dict[str, type[Kernel]] = {

@@ -123,8 +123,13 @@ def kv_bytes_per_token_layer(model: Model, formats: Formats, tp: int) -> int:
         The model, its formats, and the tensor parallelism of the attention.
     """
     if model.attention == "mla":
-        return ceil((model.kv_lora_rank + model.qk_rope) * formats.kv.bits / 8)
-    return ceil(2 * _kv_heads(model, tp) * model.d_head * formats.kv.bits / 8)
+        return _bytes(model.kv_lora_rank + model.qk_rope, formats.kv.bits)
+    return _bytes(2 * _kv_heads(model, tp) * model.d_head, formats.kv.bits)
+
+
+def _bytes(values: int, bits: Fraction) -> int:
+    """Whole bytes of some values."""
+    return -(-values * bits.numerator // (8 * bits.denominator))
 
 
 def kv_bytes_per_sequence(model: Model, formats: Formats, partition: Partition, tokens: int) -> int:
