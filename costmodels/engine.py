@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from costmodels.constants import ANY, ARCHITECTURES, Basis, Constants, Path_, constants
 from costmodels.formats import FORMATS, Formats
 from costmodels.gpus import Gpu
-from costmodels.kernel_sets import KernelSets, carried
+from costmodels.kernel_sets import KernelSets, Key, carried
 from costmodels.kernels import (
     COARSE,
     DECODES,
@@ -25,6 +26,7 @@ from costmodels.kernels import (
     CollectiveKernel,
     ExchangeKernel,
     ExpertKernel,
+    Kernel,
     LatentKernel,
     ProductKernel,
     PromptKernel,
@@ -131,6 +133,11 @@ class Engine:
         return "dispatched" if self.is_dispatched else "shared"
 
     @property
+    def architecture(self) -> str | None:
+        """Of its GPU, where GPUs of it were fitted."""
+        return ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
+
+    @property
     def sent_width(self) -> float:
         """
         Width of tokens on their way to experts, against bfloat16.
@@ -143,8 +150,7 @@ class Engine:
         if self.is_dispatched:
             wide = moe.math == "bf16" or (is_trtllm and moe.math == "fp8")
         else:
-            architecture = ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
-            wide = not (is_trtllm and architecture == "blackwell" and moe.kernel in ("fp8", "fp8_block", "nvfp4"))
+            wide = not (is_trtllm and self.architecture == "blackwell" and moe.kernel in ("fp8", "fp8_block", "nvfp4"))
         return 1.0 if wide else moe.bytes / HIDDEN_BYTES
 
     @cached_property
@@ -161,37 +167,34 @@ class Engine:
 
     def kernels_of(self, sets: KernelSets) -> EngineKernels:
         """The kernels that it runs, of given ones by key."""
-        where, formats = (self.gpu, self.serving), self.formats
+        of, formats = sets.at(self.gpu, self.serving), self.formats
+        few = self.formats.moe.kernel + FEW
+        has_few = not self.is_dispatched and self.model.experts <= MOST_EXPERTS and self._measured(few, sets.experts)
         return EngineKernels(
-            sets.of("products", self._product_form(sets), *where),
-            sets.of("products", FORMATS["bfloat16"].product, *where),
-            sets.of("experts", self.expert_form, *where),
-            self._few_experts(sets),
-            sets.of("prompts", f"{formats.fmha.kernel} {formats.kv.kernel}", *where),
-            sets.of("queries", formats.kv.kernel, *where),
-            sets.of("latent", formats.kv.kernel, *where),
-            sets.of("collective", GATHER, *where),
-            sets.of("collective", REDUCE, *where),
-            sets.of("collective", REDUCE_MANY, *where),
-            sets.of("exchange", PROMPTS, *where),
-            sets.of("exchange", DECODES, *where),
+            of("products", self._product_form(sets)),
+            of("products", FORMATS["bfloat16"].product),
+            of("experts", self.expert_form),
+            of("experts", few) if has_few else None,
+            of("prompts", f"{formats.fmha.kernel} {formats.kv.kernel}"),
+            of("queries", formats.kv.kernel),
+            of("latent", formats.kv.kernel),
+            of("collective", GATHER),
+            of("collective", REDUCE),
+            of("collective", REDUCE_MANY),
+            of("exchange", PROMPTS),
+            of("exchange", DECODES),
         )
 
     def _product_form(self, sets: KernelSets) -> str:
         """Name of its products; scales are computed where the engine was measured so alone."""
-        form, where = self.formats.gemm.product, ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
-        computed = (form.removesuffix(STATIC), where, self.serving, ANY) in sets.products
-        own = (form, where, self.serving, ANY) in sets.products
-        return form.removesuffix(STATIC) if computed and not own else form
+        form = self.formats.gemm.product
+        computed = form.removesuffix(STATIC)
+        alone = self._measured(computed, sets.products) and not self._measured(form, sets.products)
+        return computed if alone else form
 
-    def _few_experts(self, sets: KernelSets) -> ExpertKernel | None:
-        """The kernel of experts of steps of few tokens, where the engine has one."""
-        form, where = self.formats.moe.kernel + FEW, ARCHITECTURES.get(self.gpu.calibrated_as or self.gpu.name)
-        is_measured = (form, where, self.serving, ANY) in sets.experts
-        if self.is_dispatched or self.model.experts > MOST_EXPERTS or not is_measured:
-            return None
-        found: ExpertKernel = sets.of("experts", form, self.gpu, self.serving)
-        return found
+    def _measured(self, form: str, kernels: Mapping[Key, Kernel]) -> bool:
+        """Whether a form was measured under its serving engine on its architecture."""
+        return (form, self.architecture, self.serving, ANY) in kernels
 
     @property
     def expert_form(self) -> str:

@@ -9,7 +9,7 @@ kernel of all engines there applies, or of everything there is. :mod:`costmodels
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -70,14 +70,20 @@ class KernelSets:
     latent: Mapping[Key, LatentKernel]
     collective: Mapping[Key, CollectiveKernel]
     exchange: Mapping[Key, ExchangeKernel]
-    _found: dict[tuple[str, str, Gpu, str | None], Any] = field(default_factory=dict, repr=False, compare=False)
+    _found: dict[tuple[Gpu, str | None], dict[tuple[str, str], Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    def of(self, kind: str, form: str, gpu: Gpu, engine: str | None) -> Any:
-        """The kernel of a kind that applies (:func:`nearest`), looked for once."""
-        asked = (kind, form, gpu, engine)
-        if asked not in self._found:
-            self._found[asked] = nearest(getattr(self, kind), form, gpu, engine)
-        return self._found[asked]
+    def at(self, gpu: Gpu, engine: str | None) -> Callable[[str, str], Any]:
+        """What gives the kernel of a kind and form that applies there (:func:`nearest`), looked for once."""
+        found = self._found.setdefault((gpu, engine), {})
+
+        def of(kind: str, form: str) -> Any:
+            if (kind, form) not in found:
+                found[kind, form] = nearest(getattr(self, kind), form, gpu, engine)
+            return found[kind, form]
+
+        return of
 
 
 KINDS: dict[str, type[Kernel]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import log
-from typing import Self, get_args
+from typing import ClassVar, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,16 @@ PROMPTS, DECODES = "prompts", "decodes"
 """Forms of exchanges: of many tokens, and of few as fast as can be."""
 
 
+@dataclass(frozen=True)
 class Computing:
     """What kernels that compute have in common."""
+
+    OF_UNITS: ClassVar[tuple[str, ...]] = ("compute",)
+    """Figures that are fractions of the matrix peak."""
+
+    def on_weaker_units(self, times: float) -> Self:
+        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
+        return replace(self, **{name: _more(float(getattr(self, name)), times) for name in self.OF_UNITS})
 
     @staticmethod
     def unlike(one: Gpu, other: Gpu) -> float:
@@ -93,10 +101,6 @@ class ProductKernel(Computing):
     inputs: float
     outputs: float
 
-    def on_weaker_units(self, times: float) -> ProductKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        return replace(self, compute=_more(self.compute, times))
-
 
 @dataclass(frozen=True)
 class ExpertKernel(Computing):
@@ -137,10 +141,6 @@ class ExpertKernel(Computing):
     skew: Number
     steepness: Number
     evening: Number
-
-    def on_weaker_units(self, times: float) -> ExpertKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        return replace(self, compute=_more(float(self.compute), times))
 
     def hot(self, ranks: Number, held: Number, copies: Number, popularity: Number) -> Number:
         """
@@ -187,10 +187,6 @@ class PromptKernel(Computing):
     lead: float
     filling: float
 
-    def on_weaker_units(self, times: float) -> PromptKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        return replace(self, compute=_more(self.compute, times))
-
 
 @dataclass(frozen=True)
 class QueryKernel(Computing):
@@ -210,10 +206,6 @@ class QueryKernel(Computing):
     memory: float
     compute: float
 
-    def on_weaker_units(self, times: float) -> QueryKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        return replace(self, compute=_more(self.compute, times))
-
 
 @dataclass(frozen=True)
 class LatentKernel(Computing):
@@ -230,17 +222,14 @@ class LatentKernel(Computing):
         Fraction of the matrix peak in bfloat16; above 1 where a kernel multiplies in FP8.
     """
 
+    OF_UNITS = ("decode_compute", "prompt_compute")
+
     decode_start_ms: float
     decode_memory: float
     decode_compute: float
     prompt_start_ms: float
     prompt_memory: float
     prompt_compute: float
-
-    def on_weaker_units(self, times: float) -> LatentKernel:
-        """As it runs on a GPU of the same architecture whose matrix units are that many times weaker."""
-        decode, prompt = _more(self.decode_compute, times), _more(self.prompt_compute, times)
-        return replace(self, decode_compute=decode, prompt_compute=prompt)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from costmodels.calibration.files import write_rows
 from costmodels.constants import ARCHITECTURES
 from costmodels.formats import FORMATS
 from costmodels.gpus import GPUS
-from costmodels.kernels import COARSE, FEW, FINE_FROM, GENTLE, MOST_FEW, SENT, STEEP
+from costmodels.kernels import COARSE, FEW, FINE_FROM, GENTLE, MOST_FEW, SENT, STATIC, STEEP
 
 _DATA = Path(__file__).parents[1] / "data"
 PRODUCT_ROWS = _DATA / "product_rows.csv.gz"
@@ -41,8 +41,6 @@ MOST_COPIES = 10
 """Experts of a token; above that are models whose experts work in a narrower space."""
 DRAWN, PRODUCTS_DRAWN = 40, 600
 """Rows of a shape or head count; of a format of products or of attention."""
-STATIC = "fp8_static"
-"""Products in FP8 less the computation of scales, which was measured alone."""
 SMALLEST, LARGEST = 512, 2**28
 """Inputs or outputs from which, and values of a weight matrix up to which, a product is looked at."""
 SLOWEST_START_MS = 0.05
@@ -249,8 +247,8 @@ def _products(folder: Path, gpu: str, engine: str) -> Iterator[ProductRow]:
         if form not in forms or latency <= 0 or min(size[1:]) < SMALLEST or size[1] * size[2] > LARGEST:
             continue
         found[form].append(ProductRow(gpu, engine, form, *size, latency))
-        if form == "fp8" and 0 < scales.get(size[:2], np.inf) < latency:  # so the package prices static scales
-            found[STATIC].append(ProductRow(gpu, engine, STATIC, *size, latency - scales[size[:2]]))
+        if form == "fp8" and 0 < scales.get(size[:2], np.inf) < latency:  # so the package has static scales
+            found[form + STATIC].append(ProductRow(gpu, engine, form + STATIC, *size, latency - scales[size[:2]]))
     for _, rows in sorted(found.items()):
         if len(rows) >= PRODUCTS_DRAWN and min(row.latency_ms for row in rows) < SLOWEST_START_MS:
             yield from _drawn(sorted(rows, key=astuple), lambda row: row.form, PRODUCTS_DRAWN)
